@@ -1,0 +1,1 @@
+"""What people watch. Reads through `ratchet.ports.Reader`; decides nothing."""

@@ -1,0 +1,162 @@
+"""Collateral: vendor statements needed to verify, chosen as of a moment.
+
+Kept by content hash, with two intervals: valid (what the vendor says) and known (when we had it). `Collateral` is what
+`verify` is given: an index over parsed documents, and the trusted roots. Vendor modules beside this one (`intel`, `amd`)
+parse and check documents; `parse` is their one entrance.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from ratchet.event import BlobId
+from ratchet.reason import Reason
+
+
+class Vendor(StrEnum):
+    """Whose root it is."""
+
+    INTEL = "intel"
+    AMD = "amd"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A trust anchor.
+
+    Attributes:
+        name: unique among the trusted: `Intel SGX Root CA`, `ARK-Milan`, `Simulated ARK-Milan`.
+        vendor: whose formats it may vouch for.
+        der: the root certificate.
+        fingerprint: SHA-256 of `der`, hex.
+        key: its public key.
+        source: where the certificate was published, or the configuration key that added it.
+        simulated: not a vendor's own: shown wherever a verdict rests on it.
+    """
+
+    name: str
+    vendor: Vendor
+    der: bytes
+    fingerprint: str
+    key: CertificatePublicKeyTypes
+    source: str
+    simulated: bool
+
+
+class Kind(StrEnum):
+    """Kinds of collateral; the key of each, always behind `<root name>/`."""
+
+    INTEL_TCB_INFO = "intel.tcb-info"  # <tee>/<fmspc lower-case hex>
+    INTEL_QE_IDENTITY = "intel.qe-identity"  # QE | TD_QE | QVE
+    INTEL_CRL = "intel.crl"  # issuer's common name
+    AMD_CHAIN = "amd.chain"  # Milan/VCEK | Milan/VLEK | Genoa/VCEK ...: the ASK or ASVK
+    AMD_VEK = "amd.vek"  # a VCEK: <hwid hex, 16 digits for Turin, else 128>/<TCB u64 as in the report, 16 hex digits>
+    AMD_CRL = "amd.crl"  # product: Milan | Genoa | Turin
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Known:
+    """One parsed statement of a vendor, and when it was known.
+
+    Attributes:
+        known_from: when we first had it.
+        rank: orders statements known at once: Intel's (evaluation number, issue date), else the issue date; the
+            greatest valid one is chosen, so that a stale document fetched late does not loosen anything.
+        id: blob id of the document it came in.
+        kind, key: what it is; see `Kind`.
+        valid_from, valid_until: what the vendor says.
+        root: the name of the trusted root that its signature leads to; None where it leads to none: never chosen.
+        reasons: what is wrong with it (signature, chain); with any it is never chosen.
+        parsed: the vendor module's own record: `intel.TcbInfo`, `intel.QeIdentity`, `intel.Crl`, `amd.Chain`, ...
+    """
+
+    known_from: datetime
+    rank: tuple[int, datetime]
+    id: BlobId
+    kind: Kind = field(compare=False)
+    key: str = field(compare=False)
+    valid_from: datetime = field(compare=False)
+    valid_until: datetime = field(compare=False)
+    root: str | None = field(compare=False)
+    reasons: tuple[Reason, ...] = field(compare=False)
+    parsed: object = field(compare=False)
+
+
+class Collateral:
+    """What is known of vendors' statements: grows, never forgets, and answers as of a moment.
+
+    Also holds `memo`, a bounded cache of what was computed from immutable bytes (parsed certificate chains and the
+    like): it can change how long an answer takes, never the answer.
+    """
+
+    __slots__ = ("_known", "memo", "roots")
+
+    def __init__(self, roots: Iterable[Root], known: Iterable[Known] = ()) -> None:
+        self.roots: tuple[Root, ...] = tuple(roots)
+        self.memo: dict[object, object] = {}
+        self._known: dict[tuple[Kind, str], list[Known]] = {}
+        for one in known:
+            self.add(one)
+
+    def add(self, known: Known) -> None:
+        """Take one more statement. The same document again, known later, changes nothing."""
+        kept = self._known.setdefault((known.kind, known.key), [])
+        if all(known.id != other.id or known.known_from < other.known_from for other in kept):
+            insort(kept, known)
+
+    def choose(self, kind: Kind, key: str, at: datetime) -> Known | None:
+        """The statement to judge by at `at`: known by then and sound; valid before expired, then of greatest rank.
+
+        An expired one is returned where no valid one is known, so that the caller can say what expired and when.
+        """
+        best: Known | None = None
+        for one in self._known.get((kind, key), ()):
+            if one.known_from > at:
+                break
+            if one.root is None or one.reasons:
+                continue
+            if best is None or _preference(one, at) > _preference(best, at):
+                best = one
+        return best
+
+    def rejected(self, kind: Kind, key: str, at: datetime) -> Known | None:
+        """The latest unsound statement under that key, for saying why there is no better one."""
+        unsound = [k for k in self._known.get((kind, key), ()) if k.known_from <= at and (k.reasons or k.root is None)]
+        return unsound[-1] if unsound else None
+
+    def all(self) -> Iterable[Known]:
+        """Every statement, in no promised order."""
+        return (k for kept in self._known.values() for k in kept)
+
+
+def _preference(one: Known, at: datetime) -> tuple[bool, tuple[int, datetime]]:
+    return (one.valid_from <= at <= one.valid_until, one.rank)
+
+
+def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple[Known, ...]:
+    """Read a vendor's document, whichever it is: a bundle gives several statements.
+
+    Knows: Intel PCS bundles as verifiers keep them (JSON with `tcb_info`, `qe_identity`, signatures, issuer chains and
+    CRLs), Intel TCB info and QE identity documents wrapped with their issuer chain, CRLs (DER or PEM), AMD certificate
+    chains (PEM) and VCEKs (DER or PEM).
+
+    Raises:
+        UnknownDocument: it is none of these. Signatures that fail are not an error: they are the statement's `reasons`.
+    """
+    from ratchet.collateral import amd, intel
+
+    roots = tuple(roots)
+    found = intel.parse(document, known_from, roots) or amd.parse(document, known_from, roots)
+    if not found:
+        raise UnknownDocument("not a vendor document of a kind that Ratchet reads; see docs/formats.md")
+    return found
+
+
+class UnknownDocument(ValueError):
+    """The bytes are no vendor document that Ratchet reads; goes to dead letters."""
