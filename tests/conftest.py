@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,45 @@ def feeds() -> Path:
     return _beside("RATCHET_FEEDS", "feeds")
 
 
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+def _program(variable: str, names: tuple[str, ...], script: str) -> str:
+    for name in (os.environ.get(variable), *names):
+        found = name and shutil.which(name)
+        if found:
+            return found
+    pytest.skip(f"no {names[0]} on the PATH nor in {variable}: get it with {script}")
+
+
+@pytest.fixture(scope="session")
+def opa() -> str:
+    """The path of a real OPA."""
+    return _program("RATCHET_OPA", ("opa", str(ROOT / ".cache/bin/opa")), "scripts/install-opa")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a real browser."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return _program("RATCHET_CHROMIUM", names, "scripts/install-chromium")
+
+
+def _a_skip_fails(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get("RATCHET_REQUIRE") == "all" and report.skipped:
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"RATCHET_REQUIRE=all, and this was skipped: {why}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
     """With RATCHET_REQUIRE=all a skip is a failure: what matters cannot be passed over."""
-    if os.environ.get("RATCHET_REQUIRE") == "all" and call.excinfo and call.excinfo.errisinstance(pytest.skip.Exception):
-        call.excinfo = pytest.ExceptionInfo.from_exception(
-            AssertionError(f"RATCHET_REQUIRE=all, and this was skipped: {call.excinfo.value}")
-        )
+    report = yield
+    _a_skip_fails(report)
+    return report  # type: ignore[return-value]  # a wrapper returns what the hook does
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """The same for a module that skips itself."""
+    report = yield
+    _a_skip_fails(report)
+    return report  # type: ignore[return-value]  # as above
