@@ -208,3 +208,6 @@ class Reader(Protocol):
 
     def since(self, offset: int, limit: int = 1000) -> Sequence[Record]:
         """Records of every topic above an offset: what `watch` and the live page follow."""
+
+    def head(self) -> int:
+        """Offset of the newest record, 0 on an empty log: where to begin to follow without reading the past."""
