@@ -66,6 +66,10 @@ class Unreachable(Exception):
         self.what, self.why, self.retry_after = what, why, retry_after
 
 
+class Refused(Exception):
+    """A store will not take this change, now or later: a name it cannot hold, a tenant it does not serve."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What a store should hold: the whole policy, not a difference.
@@ -139,14 +143,21 @@ class Drifted:
 
 
 class PolicyStore(Protocol):
-    """A system that enforces: plan, push, prove."""
+    """A system that enforces: plan, push, prove.
+
+    Every method may raise `Unreachable` (try again later); `plan` and `push` may raise `Refused` (final).
+    """
 
     @property
     def name(self) -> str:
         """Unique among the configured stores."""
 
-    def plan(self, want: Intent) -> Plan | Written | Drifted:
-        """Read only. `Written` when the store holds this very change already; `Drifted` when somebody else wrote."""
+    def plan(self, want: Intent, expected: str | None) -> Plan | Written | Drifted:
+        """Read only; `expected` is the revision that we wrote last, None before the first.
+
+        `Written` when the store holds this very change already, on top of `expected` or as `expected` itself: a crash
+        came between the write and the record of it. `Drifted` when somebody else wrote.
+        """
 
     def push(self, plan: Plan) -> Written | Drifted:
         """One compare-and-swap on `plan.base`; `Drifted` when the base moved: nothing was written."""
