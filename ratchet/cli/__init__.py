@@ -1,0 +1,1 @@
+"""The command line: the composition root, where configuration, adapters and core meet. Nothing imports it."""

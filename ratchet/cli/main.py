@@ -1,0 +1,116 @@
+"""`ratchet`: finds the command, imports that one alone, and turns faults into text and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("Try it", "Run a week of a simulated fleet through the whole pipeline"),
+    "up": ("Run it", "Run the pipeline, the evidence entrance and the console"),
+    "ingest": ("Run it", "Take evidence and vendor documents from files, folders or standard input"),
+    "doctor": ("Run it", "Check the data directory, its configuration and what it reaches"),
+    "config": ("Run it", "Show the configuration in force, or its JSON schema"),
+    "verify": ("Look", "Verify one file of evidence, step by step, without keeping anything"),
+    "watch": ("Look", "Follow alerts, verdicts and changes as they come"),
+    "search": ("Look", "Search everything on the log"),
+    "explain": ("Look", "From an alert, verdict or piece of evidence back to the bytes"),
+    "fleet": ("Look", "Machines by what is known of them now"),
+    "alerts": ("Look", "Alerts; acknowledge or resolve one"),
+    "dead-letters": ("Look", "What could not be read, with its bytes"),
+    "floors": ("Decide", "Minimum versions in force, and where each comes from"),
+    "proposals": ("Decide", "Changes of floors that wait or have gone, machine by machine"),
+    "approve": ("Decide", "Sign a proposal (or reject it) with your key"),
+    "state": ("Prove", "Digest of log, state, archive, Git and bundle"),
+    "corpus": ("Prove", "Check or replay a manifest of real evidence"),
+}
+"""Command -> (group, one line). A command's module is `ratchet.cli.<command>`, with `_` for `-`."""
+
+COMMON = """\
+Every command takes --data PATH (the data directory; default: RATCHET_DATA, else ./ratchet-data) and --json.
+Exit: 0 done, 1 a fault of ours, 2 usage, 3 not supported or skipped, 4 refused, 5 written but not confirmed, 6 unreachable.
+"""
+
+
+def overview() -> str:
+    """What `ratchet --help` prints."""
+    lines = ["Usage: ratchet COMMAND [OPTIONS]", "", "  Watches attestation evidence and revokes trust.", ""]
+    group = ""
+    for name, (its_group, line) in COMMANDS.items():
+        if its_group != group:
+            group = its_group
+            lines.append(f"{group}:")
+        lines.append(f"  {name:<13} {line}")
+    return "\n".join([*lines, "", "`ratchet COMMAND --help` says more, with an example.", COMMON])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code; never shows a traceback for a person's mistake."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from ratchet import __version__
+
+        print(f"ratchet {__version__}")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        return _unknown(name)
+
+    import argparse
+    from importlib import import_module
+
+    from ratchet.cli.errors import Exit, Fault
+
+    module = import_module(f"ratchet.cli.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"ratchet {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=getattr(module, "EPILOG", None),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data", metavar="PATH", help="the data directory (RATCHET_DATA, else ./ratchet-data)")
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line where there are many")
+    module.configure(parser)
+    args = parser.parse_args(words[1:])
+    try:
+        return int(module.run(args))
+    except Fault as fault:
+        if args.json:
+            import json
+
+            print(json.dumps(fault.to_data()))
+        print(fault.text(), file=sys.stderr)
+        return int(fault.exit)
+    except KeyboardInterrupt:
+        print("ratchet: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ratchet … | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("RATCHET_TRACEBACK"):
+            raise
+        print(
+            f"ratchet: a fault of ours in `ratchet {name}`: {type(error).__name__}: {error}\n"
+            f"  next: run it again with RATCHET_TRACEBACK=1 and report what it prints\n  (internal)",
+            file=sys.stderr,
+        )
+        return int(Exit.OURS)
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean `ratchet {near[0]}`?" if near else "`ratchet --help` lists the commands"
+    print(f"ratchet: there is no command {name!r}\n  next: {hint}\n  (unknown-command)", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
