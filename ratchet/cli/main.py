@@ -29,7 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 COMMON = """\
 Every command takes --data PATH (the data directory; default: RATCHET_DATA, else ./ratchet-data) and --json.
-Exit: 0 done, 1 a fault of ours, 2 usage, 3 not supported or skipped, 4 refused, 5 written but not confirmed, 6 unreachable.
+Exit: 0 done, 1 a fault of ours, 2 usage, 3 not supported or skipped, 4 refused, 5 written but not confirmed,
+6 unreachable.
 """
 
 

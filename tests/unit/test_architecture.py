@@ -53,7 +53,18 @@ def test_names_say_what_is_inside() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = {"cryptography", "pydantic", "starlette", "jinja2", "sigma", "dulwich", "regopy", "yaml", "httpx", "sqlite3"}
+    heavy = {
+        "cryptography",
+        "pydantic",
+        "starlette",
+        "jinja2",
+        "sigma",
+        "dulwich",
+        "regopy",
+        "yaml",
+        "httpx",
+        "sqlite3",
+    }
     code = "import sys; from ratchet.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "print(' '.join(m for m in sys.modules if '.' not in m), file=sys.stderr)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -1,0 +1,263 @@
+"""`POST /v1/evidence`: where agents send evidence. Answered only when the bytes are safe on disk.
+
+One request is one delivery: a JSON object
+
+    {"delivery": "id given before the first send", "name": "who it is", "evidence": "base64",
+     "format"?: "sgx-quote | tdx-quote | snp-report", "endorsements"?: ["base64"], "challenge"?: "hex",
+     "region"?: "…", "workload"?: "…"}
+
+or the raw bytes with `Content-Type: application/octet-stream` or `application/vnd.ratchet.<format>` (the media type in
+which a RATS CMW record carries them) and the rest in `Ratchet-Delivery`, `Ratchet-Name`, `Ratchet-Challenge`,
+`Ratchet-Region` and `Ratchet-Workload` headers. The same delivery id again is a retry: it changes nothing and is
+answered the same.
+
+Every sender has a bearer token (RFC 6750, 2.1), of which only the SHA-256 is kept, a size limit and a rate. Answers are
+problem details (RFC 9457) with a stable `code`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from collectors.delivery import Delivery, Rejected, accept
+from ratchet.event import Json
+from ratchet.evidence import MAX_EVIDENCE, Format
+from ratchet.ports import Blobs, Log
+
+MAX_BODY = 4 * MAX_EVIDENCE
+"""Bytes of a request: evidence and endorsements in base64, with room for the rest."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who may send.
+
+    Attributes:
+        name: for the event's source.
+        token_sha256: of its bearer token, hex.
+        rate: requests a second that it may sustain.
+        burst: requests that it may send at once.
+    """
+
+    name: str
+    token_sha256: str
+    rate: float = 50.0
+    burst: int = 200
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float = field(default=0.0)
+
+
+class Entrance:
+    """Takes requests; see the module's description.
+
+    Args:
+        senders: who may send; none: every request is refused.
+        log, blobs: where deliveries go.
+        tenant: whose they are.
+        now: the wall clock; gives a delivery its time.
+        monotonic: seconds, for the rates.
+    """
+
+    def __init__(
+        self,
+        senders: tuple[Sender, ...],
+        log: Log,
+        blobs: Blobs,
+        tenant: str,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._senders = senders
+        self._log, self._blobs, self._tenant, self._now, self._monotonic = log, blobs, tenant, now, monotonic
+        self._buckets: dict[str, _Bucket] = {s.name: _Bucket(float(s.burst)) for s in senders}
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/v1/evidence", self._post, methods=["POST"]),
+                Route("/healthz", _health, methods=["GET"]),
+            ],
+            exception_handlers={404: _not_found, 405: _not_allowed},
+        )
+
+    async def _post(self, request: Request) -> Response:
+        sender = self._who(request)
+        if sender is None:
+            return _problem(401, "unauthenticated", "no sender has this bearer token", {"WWW-Authenticate": "Bearer"})
+        wait = self._take(sender)
+        if wait > 0:
+            return _problem(429, "too-many", "this sender's rate is used up", {"Retry-After": str(int(wait) + 1)})
+        try:
+            body = await _body(request)
+            delivery = _read(request, body)
+            event, new = await run_in_threadpool(
+                accept, delivery, self._log, self._blobs, f"/collectors/http/{sender.name}", self._tenant, self._now()
+            )
+        except _TooLarge:
+            return _problem(413, "too-large", f"a request is at most {MAX_BODY} bytes")
+        except Rejected as rejected:
+            return _problem(422, rejected.code, rejected.why)
+        except ClientDisconnect:
+            return _problem(400, "cut-short", "the request ended before its body did")
+        return JSONResponse(
+            {"id": event.id, "blob": event.data["blob"], "repeated": not new},
+            status_code=201 if new else 200,
+            headers=_HEADERS,
+        )
+
+    def _who(self, request: Request) -> Sender | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not 16 <= len(token) <= 512:
+            return None
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        found = None
+        for sender in self._senders:  # all are compared, so that time does not tell which came close
+            if hmac.compare_digest(sender.token_sha256, digest):
+                found = sender
+        return found
+
+    def _take(self, sender: Sender) -> float:
+        """Take one from the sender's bucket; else how many seconds until there is one."""
+        bucket, now = self._buckets[sender.name], self._monotonic()
+        bucket.tokens = min(float(sender.burst), bucket.tokens + max(0.0, now - bucket.at) * sender.rate)
+        bucket.at = now
+        if bucket.tokens < 1:
+            return (1 - bucket.tokens) / sender.rate
+        bucket.tokens -= 1
+        return 0.0
+
+
+class _TooLarge(Exception):
+    pass
+
+
+async def _body(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY:
+        raise _TooLarge
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise _TooLarge
+    return bytes(body)
+
+
+def _read(request: Request, body: bytes) -> Delivery:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return _from_json(body)
+    media = {f.media_type: f for f in Format}
+    if kind != "application/octet-stream" and kind not in media:
+        raise Rejected("media-type", f"{kind or 'no content type'}: send application/json or the evidence's media type")
+    h = request.headers
+    return Delivery(
+        id=h.get("ratchet-delivery", ""),
+        name=h.get("ratchet-name", ""),
+        raw=body,
+        format=media.get(kind),
+        challenge=_hex(h.get("ratchet-challenge")),
+        region=h.get("ratchet-region"),
+        workload=h.get("ratchet-workload"),
+    )
+
+
+def _from_json(body: bytes) -> Delivery:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Rejected("not-json", "the body is no JSON value") from error
+    if not isinstance(said, dict):
+        raise Rejected("not-an-object", "the body is a JSON value, but not an object")
+    unknown = sorted(set(said) - _KEYS)
+    if unknown:
+        raise Rejected("unknown-key", f"{unknown[0]!r} is no key of a delivery: {', '.join(sorted(_KEYS))}")
+    endorsements = said.get("endorsements", [])
+    if not isinstance(endorsements, list) or len(endorsements) > 8:
+        raise Rejected("endorsements", "endorsements is a list of at most 8")
+    name = _text(said, "format")
+    if name is not None and name not in set(Format):
+        raise Rejected("format", f"{name!r} is not one of {', '.join(Format)}")
+    return Delivery(
+        id=_text(said, "delivery") or "",
+        name=_text(said, "name") or "",
+        raw=_base64(said.get("evidence"), "evidence"),
+        format=Format(name) if name else None,
+        endorsements=tuple(_base64(one, "endorsements") for one in endorsements),
+        challenge=_hex(_text(said, "challenge")),
+        region=_text(said, "region"),
+        workload=_text(said, "workload"),
+    )
+
+
+_KEYS = frozenset({"delivery", "name", "evidence", "format", "endorsements", "challenge", "region", "workload"})
+
+
+def _text(said: Mapping[str, Json], key: str) -> str | None:
+    value = said.get(key)
+    if value is not None and not isinstance(value, str):
+        raise Rejected("not-text", f"{key} is text")
+    return value
+
+
+def _base64(value: Json, key: str) -> bytes:
+    if not isinstance(value, str):
+        raise Rejected("not-base64", f"{key} is base64 text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Rejected("not-base64", f"{key} is not base64 (RFC 4648, 4)") from error
+
+
+def _hex(value: str | None) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        return bytes.fromhex(value)
+    except ValueError as error:
+        raise Rejected("not-hex", "challenge is hex") from error
+
+
+def _problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(
+        {"type": "about:blank", "status": status, "code": code, "detail": detail},
+        status_code=status,
+        media_type="application/problem+json",
+        headers={**_HEADERS, **(headers or {})},
+    )
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"}, headers=_HEADERS)
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    return _problem(404, "not-found", "there is nothing at this path: POST /v1/evidence")
+
+
+async def _not_allowed(_request: Request, _error: Exception) -> Response:
+    return _problem(405, "method", "this path takes POST", {"Allow": "POST"})
