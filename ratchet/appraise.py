@@ -1,0 +1,650 @@
+"""Good enough? What a policy makes of a proof: an AR4SI vector, a tier, every reason, and until when to believe it.
+
+`appraise` never asks whether evidence is genuine (`ratchet.evidence.verify` did) and never forgets the answer: a
+genuine machine that is too old has hardware 32, a forged one 99, and neither is ever reported as the other.
+
+The vector (draft-ietf-rats-ar4si-09, 2.3.2; the choice of values is this project's):
+
+| claim | 2 | 32 | 33 | 96 | 99 | 0 |
+|---|---|---|---|---|---|---|
+| instance-identity | machine named, evidence fresh | | | certificate revoked | not authentic | weak, or not fresh |
+| hardware | UpToDate or admitted, floor met | other status, below floor | | Revoked | not authentic | not checked |
+| configuration | nothing loosened | ConfigurationNeeded, loose bits | | debug in production | | not proven |
+| executables | known | window closing | unknown | contraindicated | | not judged |
+
+The merged tier is the worst of the four. A claim of 0 bars `affirming`, unless it is 0 because of something that the
+policy allows to be impossible.
+
+Not done, on purpose: no age limit on collateral beside the vendor's own dates. A fixed limit in days has refused whole
+fleets when one list was served again for a week; the vendor's dates are what `verify` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Self
+
+from ratchet.event import Json, canonical, digest, stamp
+from ratchet.evidence import Claims, Outcome, Proof, StepName
+from ratchet.floor import ABSTAINS, Floor, from_data, shortfalls
+from ratchet.reason import Reason
+from ratchet.standing import Tier, tier_of
+
+EAR_PROFILE = "tag:ietf.org,2026:rats/ear#04"
+"""draft-ietf-rats-ear-04, eat_profile."""
+
+AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
+
+IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE = "instance-identity", "configuration", "executables", "hardware"
+"""Names of the vector's claims (draft-ietf-rats-ar4si-09, 2.3.1)."""
+
+NAMEABLE = ("revocation", "collateral", "freshness", "executables", "floor", "identity")
+"""What a policy may allow to be impossible. Parsing, chain, signature and binding are never among them."""
+
+NEVER_ACCEPTED = ("Revoked", "NoMatchingTcbLevel")
+"""Statuses that no policy can admit."""
+
+KNOWN, CLOSING, CONTRAINDICATED = "known", "closing", "contraindicated"
+"""States of a reference value."""
+
+_EXECUTABLES = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
+
+LOOSE_BITS: Mapping[str, Mapping[str, int]] = {
+    "snp": {"policy.migrate_ma": False},
+    "tdx": {"attributes.sept_ve_disable": True, "attributes.migratable": False},
+}
+"""Bits that a policy requires unless it says otherwise.
+
+SNP: a migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA). TDX: without SEPT_VE_DISABLE
+the host can inject #VE on private memory; a migratable TD may leave the machine that attested (Intel TDX Module ABI,
+"ATTRIBUTES"). SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """An Appraisal Policy.
+
+    Attributes:
+        name: for people; the hash of its data tells policies apart.
+        trusted_for: seconds for which a verdict is believed without fresh proof.
+        accept: TCB status -> advisories that it may carry; `*` among them admits any. UpToDate is always accepted.
+        may_be_impossible: of `NAMEABLE`, what does not bar affirming when it was not possible.
+        production: a debuggable guest is contraindicated, not merely a warning.
+        require_bits: tee -> bit -> value that it must have.
+        minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
+        reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
+        floors: family -> floor in force.
+    """
+
+    name: str = "default"
+    trusted_for: int = 24 * 3600
+    accept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    may_be_impossible: tuple[str, ...] = ()
+    production: bool = True
+    require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
+    minimum_evaluation: int | None = None
+    reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.may_be_impossible:
+            if name not in NAMEABLE:
+                raise ValueError(f"may_be_impossible: {name!r} cannot be excused; one of {', '.join(NAMEABLE)}")
+        for status in self.accept:
+            if status in NEVER_ACCEPTED:
+                raise ValueError(f"accept: {status} cannot be admitted by a policy")
+        for tee, values in self.reference_values.items():
+            for measurement, state in values.items():
+                if state not in _EXECUTABLES:
+                    raise ValueError(
+                        f"reference_values.{tee}.{measurement}: {state!r} is none of {', '.join(_EXECUTABLES)}"
+                    )
+        if self.trusted_for <= 0:
+            raise ValueError("trusted_for: must be above 0 seconds")
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Statuses admitted whatever their advisories, sorted."""
+        return tuple(sorted({"UpToDate"} | {s for s, allowed in self.accept.items() if "*" in allowed}))
+
+    @property
+    def conditional(self) -> dict[str, tuple[str, ...]]:
+        """Statuses admitted with at most these advisories."""
+        accepted = self.accepted
+        return {s: tuple(sorted(allowed)) for s, allowed in sorted(self.accept.items()) if s not in accepted}
+
+    def admits(self, status: str, advisories: tuple[str, ...]) -> bool:
+        """Is this TCB status good enough, with these advisories?"""
+        if status in self.accepted:
+            return True
+        allowed = self.conditional.get(status)
+        return allowed is not None and set(advisories) <= set(allowed)
+
+    def with_floors(self, floors: Mapping[str, Floor]) -> Self:
+        """The same policy with these floors in force instead."""
+        return type(self)(
+            name=self.name,
+            trusted_for=self.trusted_for,
+            accept=self.accept,
+            may_be_impossible=self.may_be_impossible,
+            production=self.production,
+            require_bits=self.require_bits,
+            minimum_evaluation=self.minimum_evaluation,
+            reference_values=self.reference_values,
+            floors=dict(floors),
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the RFC 8785 bytes of `to_data`: what a verdict names as its policy."""
+        return digest(canonical(self.to_data()))
+
+    def to_data(self) -> dict[str, Json]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "trusted_for": self.trusted_for,
+            "accept": {status: list(allowed) for status, allowed in self.accept.items()},
+            "may_be_impossible": list(self.may_be_impossible),
+            "production": self.production,
+            "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
+            "minimum_evaluation": self.minimum_evaluation,
+            "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
+            "floors": {family: floor.to_data() for family, floor in self.floors.items()},
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Json]) -> Self:
+        """The inverse of `to_data`; what is left out has its default.
+
+        Raises:
+            ValueError: a key that is not known, or a value that no policy may have; the text names the key.
+        """
+        unknown = set(data) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f"policy: {sorted(unknown)[0]!r} is not known")
+        given = dict(data)
+        for key in ("accept",):
+            if key in given:
+                given[key] = {status: tuple(allowed) for status, allowed in given[key].items()}
+        if "may_be_impossible" in given:
+            given["may_be_impossible"] = tuple(given["may_be_impossible"])
+        if "floors" in given:
+            given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
+        return cls(**given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The Attestation Result of one piece of evidence at one instant, under one policy.
+
+    Attributes:
+        evidence: blob id.
+        tee: `sgx`, `tdx`, `snp`; None where the bytes were not understood.
+        vector: AR4SI claim -> value.
+        tier: merged.
+        barred: what kept `affirming` away though no claim is worse than 0: step names and the like.
+        reasons: all of them, the proof's own first; none hides another.
+        trusted_until: when affirming or warning ends without fresh proof; None for the other tiers.
+        at: judged at.
+        policy: hash of the policy.
+    """
+
+    evidence: str
+    tee: str | None
+    vector: Mapping[str, int]
+    tier: Tier
+    barred: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    trusted_until: datetime | None
+    at: datetime
+    policy: str
+
+    def ear(self, *, developer: str, build: str, nonce: bytes | None = None) -> dict[str, Json]:
+        """The unsigned EAR claims set, in its JSON form.
+
+        Source: draft-ietf-rats-ear-04, section 3 (claims), section 3.2 (submods), JSON names. `iat` is in whole
+        seconds, `eat_nonce` lower-case hex of the challenge (RFC 9711, 4.1, asks for 8 to 88 characters: a shorter one is left
+        out, a longer one is its SHA-256).
+
+        Args:
+            developer, build: `ear_verifier_id`: who made the verifier, and which version of it ran.
+            nonce: the challenge, where one was given.
+        """
+        claims: dict[str, Json] = {
+            "eat_profile": EAR_PROFILE,
+            "iat": int(self.at.timestamp()),
+            "ear_verifier_id": {"developer": developer, "build": build},
+            "submods": {
+                self.tee or "unknown": {
+                    "ear_status": self.tier.value,
+                    "ear_trustworthiness_vector": dict(sorted(self.vector.items())),
+                    "ear_appraisal_policy_ids": [f"urn:ratchet:policy:{self.policy}"],
+                }
+            },
+        }
+        if nonce is not None and len(nonce) >= 4:
+            claims["eat_nonce"] = nonce.hex() if len(nonce) <= 44 else digest(nonce)
+        if self.trusted_until is not None:
+            claims["exp"] = int(self.trusted_until.timestamp())
+        return claims
+
+    def to_data(self) -> dict[str, Json]:
+        """As JSON: the part of verdict.reached.v1 that appraisal gives."""
+        return {
+            "tier": self.tier.value,
+            "vector": dict(sorted(self.vector.items())),
+            "barred": list(self.barred),
+            "reasons": [r.to_data() for r in self.reasons],
+            "policy": self.policy,
+            "trusted_until": stamp(self.trusted_until) if self.trusted_until else None,
+        }
+
+
+@dataclass(slots=True)
+class _Finding:
+    """What is gathered on the way: the worst value of each claim, reasons, and what bars affirming."""
+
+    policy: Policy
+    vector: dict[str, int]
+    reasons: list[Reason]
+    barred: list[str]
+
+    def worse(self, claim: str, value: int, *reasons: Reason) -> None:
+        """Lower a claim, never raise it."""
+        self.vector[claim] = max(self.vector[claim], value)
+        self.reasons.extend(reasons)
+
+    def not_checked(self, claim: str, what: str, *reasons: Reason) -> None:
+        """A claim that could not be checked is 0 unless something worse is known; bars affirming unless excused."""
+        if self.vector[claim] < 32:
+            self.vector[claim] = 0
+        self.reasons.extend(reasons)
+        if what not in self.policy.may_be_impossible and what not in self.barred:
+            self.barred.append(what)
+
+
+def appraise(proof: Proof, policy: Policy, at: datetime) -> Verdict:
+    """Judge what was proven, as of `at`. Pure, and raises for no evidence whatever.
+
+    1. Not authentic: hardware and identity 99 where something failed, all else 0. Nothing in the claims counts.
+    2. Proof steps that failed or were not possible though the evidence is authentic.
+    3. Identity. 4. Hardware: TCB status, floor. 5. Configuration. 6. Executables.
+    7. The tier, and until when.
+
+    Args:
+        proof: what `verify` found: the claims with their proof steps.
+        policy: what is good enough.
+        at: aware time to judge at.
+
+    Raises:
+        ValueError: `at` has no zone.
+    """
+    if at.tzinfo is None:
+        raise ValueError("at= has no time zone: pass an aware datetime")
+    found = _Finding(policy, dict.fromkeys((IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE), 2), [], [])
+    for step in proof.steps:
+        found.reasons.extend(step.reasons)
+    claims = proof.claims
+    if proof.unproven or claims is None:
+        _unproven(proof, found)
+    else:
+        _steps(proof, found)
+        _identity(claims, found)
+        _hardware(proof, claims, found)
+        _configuration(proof, claims, found)
+        _executables(claims, found)
+    tier = _merged(found)
+    until = None
+    if tier in (Tier.AFFIRMING, Tier.WARNING):
+        until = at + timedelta(seconds=policy.trusted_for)
+        if proof.valid_until is not None:
+            until = min(until, proof.valid_until)
+        if until <= at:
+            # Expired collateral fails a step of its own; this is for what expires in the very instant of judging.
+            found.not_checked(HARDWARE, "validity", _over(proof, at))
+            tier, until = _merged(found), None
+    return Verdict(
+        evidence=proof.evidence,
+        tee=claims.tee if claims else None,
+        vector=found.vector,
+        tier=tier,
+        barred=tuple(found.barred),
+        reasons=tuple(dict.fromkeys(_hashable(found.reasons))),
+        trusted_until=until,
+        at=at,
+        policy=policy.hash,
+    )
+    # Not judged: launch TCB against the floor. A guest that migrated in may have launched on another machine, and the
+    # platform's reported TCB is what its key is derived from; a lower launch TCB is a reason without weight.
+
+
+def _hashable(reasons: list[Reason]) -> Iterator[Reason]:
+    """Reasons whose values can be keys: lists (a step may show one) as text."""
+    for r in reasons:
+        got, want = (str(v) if isinstance(v, list | dict) else v for v in (r.got, r.want))
+        yield Reason(r.code, r.component, got, want, r.source, r.remedy)
+
+
+def _merged(found: _Finding) -> Tier:
+    tiers = {tier_of(value) for value in found.vector.values()}
+    for worst in (Tier.CONTRAINDICATED, Tier.WARNING):
+        if worst in tiers:
+            return worst
+    return Tier.NONE if found.barred else Tier.AFFIRMING
+
+
+def _over(proof: Proof, at: datetime) -> Reason:
+    got = stamp(proof.valid_until) if proof.valid_until else None
+    return Reason("validity_over", "validity", got, f"after {stamp(at)}", "design, Standing", "fetch newer collateral")
+
+
+def _unproven(proof: Proof, found: _Finding) -> None:
+    """Step 1. A parse that failed says nothing of hardware: bytes that are no evidence accuse nobody."""
+    for claim in found.vector:
+        found.vector[claim] = 0
+    found.barred.extend(name.value for name in proof.unproven)
+    crypto = (StepName.CHAIN, StepName.SIGNATURE, StepName.BINDING)
+    if any(s.name in crypto and s.outcome is Outcome.FAILED for s in proof.steps):
+        found.vector[HARDWARE] = found.vector[IDENTITY] = 99
+    elif any(s.name is StepName.REVOCATION and s.outcome is Outcome.FAILED for s in proof.steps):
+        # A revoked chain is a fact about the certificate, whatever else could not be had.
+        found.vector[HARDWARE] = found.vector[IDENTITY] = 96
+    if not found.barred:
+        found.barred.append(StepName.PARSE.value)
+
+
+def _steps(proof: Proof, found: _Finding) -> None:
+    """Step 2."""
+    for step in proof.steps:
+        if step.outcome is Outcome.PASSED:
+            continue
+        failed = step.outcome is Outcome.FAILED
+        match step.name:
+            case StepName.REVOCATION if failed:
+                found.worse(HARDWARE, 96)
+                found.worse(IDENTITY, 96)
+            case StepName.REVOCATION:
+                found.not_checked(HARDWARE, "revocation")
+            case StepName.COLLATERAL:
+                # Expired or unsound collateral is no better than none, and never excused.
+                found.not_checked(HARDWARE, "collateral (failed)" if failed else "collateral")
+            case StepName.FRESHNESS:
+                found.not_checked(IDENTITY, "freshness (failed)" if failed else "freshness")
+
+
+def _identity(claims: Claims, found: _Finding) -> None:
+    """Step 3."""
+    if claims.platform is None:
+        found.not_checked(
+            IDENTITY,
+            "identity",
+            Reason(
+                "identity_masked",
+                "identity",
+                None,
+                "a chip id, PPID or platform instance",
+                AR4SI,
+                "unmask the chip id (SNP: MASK_CHIP_ID off), or let the policy name `identity`",
+            ),
+        )
+
+
+_WARNS = {
+    # status: (code, hardware suffers, configuration suffers)
+    "UpToDate": None,
+    "SWHardeningNeeded": ("tcb_sw_hardening_needed", True, False),
+    "ConfigurationNeeded": ("tcb_configuration_needed", False, True),
+    "ConfigurationAndSWHardeningNeeded": ("tcb_configuration_and_sw_hardening_needed", True, True),
+    "OutOfDate": ("tcb_out_of_date", True, False),
+    "OutOfDateConfigurationNeeded": ("tcb_out_of_date_configuration_needed", True, True),
+    "TDRelaunchAdvised": ("tcb_relaunch_advised", True, False),
+    "TDRelaunchAdvisedConfigurationNeeded": ("tcb_relaunch_advised_configuration_needed", True, True),
+    "NoMatchingTcbLevel": ("tcb_no_matching_level", True, False),
+}
+"""Intel's statuses (PCS API v4, "Get TCB info", tcbStatus; TDX DCAP library for the relaunch ones)."""
+
+
+def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
+    """Step 4."""
+    policy = found.policy
+    if claims.tee in ("sgx", "tdx"):
+        _intel_status(proof, found)
+    else:
+        _snp_versions(claims, found)
+    floor = policy.floors.get(claims.family)
+    if floor is not None:
+        short = shortfalls(floor, claims.tcb, claims.bits)
+        if any(r.code != ABSTAINS for r in short):
+            found.worse(HARDWARE, 32, *short)
+        elif short:
+            found.not_checked(HARDWARE, "floor (abstains)", *short)
+    elif claims.tee == "snp":
+        # Intel's status is a judgement of the versions; AMD publishes none, so without a floor nothing judged them.
+        found.not_checked(
+            HARDWARE,
+            "floor",
+            Reason(
+                "no_floor",
+                claims.family,
+                None,
+                "a floor in force",
+                "design, Floor",
+                "enter a reviewed advisory and approve its proposal, or let the policy name `floor`",
+            ),
+        )
+
+
+def _intel_status(proof: Proof, found: _Finding) -> None:
+    tcb, policy = proof.tcb, found.policy
+    if tcb is None:
+        found.not_checked(
+            HARDWARE,
+            "collateral",
+            Reason("tcb_unknown", "tcb_info", None, "TCB info for this platform", "Intel PCS API v4, Get TCB info",
+                   "fetch TCB info and QE identity"),
+        )  # fmt: skip
+        return
+    if policy.minimum_evaluation is not None and tcb.evaluation < policy.minimum_evaluation:
+        found.not_checked(
+            HARDWARE,
+            "evaluation",
+            Reason(
+                "evaluation_too_old",
+                "tcb_info",
+                tcb.evaluation,
+                policy.minimum_evaluation,
+                tcb.document,
+                "fetch TCB info of a newer evaluation",
+            ),
+        )
+    if tcb.merged == "UpToDate":
+        return
+    want = ", ".join((*policy.accepted, *policy.conditional))
+    with_advisories = f"{tcb.merged} ({', '.join(tcb.advisories)})" if tcb.advisories else tcb.merged
+    if tcb.merged == "Revoked":
+        found.worse(HARDWARE, 96, Reason("tcb_revoked", "tcb_status", with_advisories, want, tcb.document,
+                                         "take the machine out of service"))  # fmt: skip
+        return
+    warning = _WARNS.get(tcb.merged)
+    if warning is None:
+        found.not_checked(
+            HARDWARE, "tcb_status",
+            Reason("tcb_status_unrecognised", "tcb_status", with_advisories, want, tcb.document, "update Ratchet"),
+        )  # fmt: skip
+        return
+    code, hardware, configuration = warning
+    if tcb.merged not in NEVER_ACCEPTED and policy.admits(tcb.merged, tcb.advisories):
+        found.reasons.append(Reason("tcb_status_admitted", "tcb_status", with_advisories, want, tcb.document))
+        return
+    reason = Reason(code, "tcb_status", with_advisories, want, tcb.document, _REMEDY[code])
+    found.reasons.append(reason)
+    if hardware:
+        found.worse(HARDWARE, 32)
+    if configuration:
+        found.worse(CONFIGURATION, 32)
+
+
+_REMEDY = {
+    "tcb_sw_hardening_needed": "harden the workload as the advisories say, then admit them in the policy",
+    "tcb_configuration_needed": "change the firmware settings that the advisories name",
+    "tcb_configuration_and_sw_hardening_needed": "change the firmware settings and harden the workload",
+    "tcb_out_of_date": "update microcode and firmware (BIOS), then re-provision the PCK certificate",
+    "tcb_out_of_date_configuration_needed": "update microcode and firmware, and change the settings",
+    "tcb_relaunch_advised": "relaunch the TD: it started under an older TDX module",
+    "tcb_relaunch_advised_configuration_needed": "relaunch the TD, and change the firmware settings",
+    "tcb_no_matching_level": "update firmware: it is below every level that Intel lists",
+}
+
+_ORDERED = (
+    # Lower, higher, code, remedy. AMD 56860, "TCB version" and SNP_COMMIT, SNP_SET_CONFIG.
+    ("reported", "current", "reported_below_current", "raise the reported TCB (SNP_SET_CONFIG), fetch the new VCEK"),
+    ("committed", "current", "current_not_committed", "commit the firmware (SNP_COMMIT): until then it can go back"),
+    ("launch", "current", "launched_on_older_tcb", "relaunch the guest: it started under older firmware"),
+)
+
+
+def _snp_versions(claims: Claims, found: _Finding) -> None:
+    """Reported, committed and launch TCB against the current one: component by component, for they are no integers.
+
+    Lower ones are reasons without weight: what counts is the reported TCB, from which the signing key is derived, and
+    the floor judges that. A reported or committed version above the current one cannot come about on sound firmware
+    (AMD 56860, SNP_SET_CONFIG and SNP_COMMIT), so it is a warning.
+    """
+    for lower, higher, code, remedy in _ORDERED:
+        for name, got in sorted(claims.tcb.items()):
+            if not name.startswith(lower + "."):
+                continue
+            want = claims.tcb.get(f"{higher}.{name.removeprefix(lower + '.')}")
+            if want is None:
+                continue
+            if got < want:
+                found.reasons.append(Reason(code, name, got, want, "AMD 56860, ATTESTATION_REPORT", remedy))
+            elif got > want and lower != "launch":
+                reason = Reason(
+                    "tcb_inconsistent",
+                    name,
+                    got,
+                    f"at most {want}, as {higher}",
+                    "AMD 56860, ATTESTATION_REPORT",
+                    "look at the host: its firmware went back without a reset, or lies",
+                )
+                found.worse(HARDWARE, 32, reason)
+
+
+def _configuration(proof: Proof, claims: Claims, found: _Finding) -> None:
+    """Step 5."""
+    if claims.debug:
+        reason = Reason(
+            "debug_enabled",
+            "debug",
+            True,
+            False,
+            {"sgx": "Intel SDM 3D, ATTRIBUTES.DEBUG", "tdx": "Intel TDX Module ABI, ATTRIBUTES.TUD.DEBUG"}.get(
+                claims.tee, "AMD 56860, Guest Policy, DEBUG"
+            ),
+            "relaunch without debug, with new secrets: the host may have read the old ones",
+        )
+        found.worse(CONFIGURATION, 96 if found.policy.production else 32, reason)
+    for name, want in sorted(found.policy.require_bits.get(claims.tee, {}).items()):
+        got = claims.bits.get(name)
+        if got is None:
+            reason = Reason("bit_not_attested", name, None, want, AR4SI, "this evidence does not attest it")
+            found.not_checked(CONFIGURATION, name, reason)
+        elif got != want:
+            remedy = f"relaunch with {name} {want}" if not name.startswith("platform.") else f"set {name} to {want}"
+            found.worse(CONFIGURATION, 32, Reason("bit_loosened", name, got, want, AR4SI, remedy))
+
+
+def _executables(claims: Claims, found: _Finding) -> None:
+    """Step 6."""
+    values = found.policy.reference_values.get(claims.tee)
+    if not values:
+        found.not_checked(
+            EXECUTABLES,
+            "executables",
+            Reason(
+                "measurement_not_judged",
+                "measurement",
+                claims.measurement,
+                f"reference values for {claims.tee}",
+                AR4SI,
+                "add reference values to the policy, or let it name `executables`",
+            ),
+        )
+        return
+    reason = judge_measurement(claims.tee, claims.measurement, values)
+    state = values.get(claims.measurement)
+    if reason is not None:
+        found.worse(EXECUTABLES, 33 if state is None else _EXECUTABLES[state], reason)
+
+
+def judge_measurement(tee: str, measurement: str | None, values: Mapping[str, str]) -> Reason | None:
+    """Why a measurement is not simply known; None when it is."""
+    state = values.get(measurement) if measurement is not None else None
+    match state:
+        case "known":
+            return None
+        case "closing":
+            return Reason("measurement_closing", "measurement", measurement, KNOWN, AR4SI,
+                          "move to the current image before the window closes")  # fmt: skip
+        case "contraindicated":
+            return Reason("measurement_contraindicated", "measurement", measurement, KNOWN, AR4SI,
+                          "stop this image: the policy names it as bad")  # fmt: skip
+    return Reason(
+        "measurement_unknown",
+        "measurement",
+        measurement,
+        f"one of {len(values)} reference values for {tee}",
+        AR4SI,
+        "find out what was launched; add it to the reference values if it is yours",
+    )
+
+
+def presented(source: Mapping[str, Json]) -> dict[str, Json]:
+    """What a store is asked about a machine, from the data of a verdict or from a signal (docs/events.md)."""
+    claims = source.get("claims") if "claims" in source else source
+    claims = claims or {}
+    if "genuine" in source:
+        genuine = bool(source["genuine"])
+    else:
+        outcome = {step["name"]: step["outcome"] for step in source.get("steps", ())}
+        must = ("parse", "chain", "signature", "binding")
+        genuine = "failed" not in outcome.values() and all(outcome.get(name) == "passed" for name in must)
+    return {
+        "family": source.get("family"),
+        "tee": source.get("tee"),
+        "measurement": claims.get("measurement"),
+        "debug": bool(claims.get("debug")),
+        "genuine": genuine,
+        "tcb": dict(claims.get("tcb") or {}),
+        "bits": dict(claims.get("bits") or {}),
+    }
+
+
+def objections(
+    ask: Mapping[str, Json], floors: Mapping[str, Floor], reference_values: Mapping[str, Mapping[str, str]]
+) -> tuple[Reason, ...]:
+    """What a store must answer to `presented` claims: why it refuses, empty when it admits. The Rego says the same.
+
+    A store enforces what it was given: a family without a floor is not judged by floors, a tee without reference values
+    not by measurement. So the first floor of a family is a tightening, and a family is never refused for want of one.
+    """
+    found: list[Reason] = []
+    if ask.get("genuine") is not True:
+        remedy = "verify the evidence: see its proof steps"
+        found.append(Reason("not_genuine", "evidence", ask.get("genuine"), True, "design, rule 2", remedy))
+    if ask.get("debug") is not False:
+        remedy = "relaunch without debug"
+        found.append(Reason("debug_enabled", "debug", ask.get("debug"), False, "design, AR4SI", remedy))
+    values = reference_values.get(str(ask.get("tee")))
+    if values:
+        reason = judge_measurement(str(ask.get("tee")), ask.get("measurement"), values)
+        if reason is not None and reason.code != "measurement_closing":
+            found.append(reason)
+    floor = floors.get(str(ask.get("family")))
+    if floor is not None:
+        found += shortfalls(floor, ask.get("tcb") or {}, ask.get("bits") or {})
+    return tuple(found)
