@@ -56,10 +56,10 @@ TOPICS: tuple[Topic, ...] = (
 
 STAGES: tuple[Stage, ...] = (
     Stage("digest", ("documents",), ("collateral", "advisories", "dead-letters")),
-    Stage("verify", ("collateral", "changes", "evidence"), ("verdicts", "signals", "dead-letters")),
+    Stage("verify", ("collateral", "changes", "evidence", "ticks"), ("verdicts", "signals", "dead-letters")),
     Stage("correlate", ("signals", "receipts", "decisions", "ticks"), ("alerts",)),
-    Stage("decide", ("collateral", "advisories", "signals"), ("proposals",)),
-    Stage("roll-out", ("proposals", "decisions", "receipts"), ("changes",)),
+    Stage("decide", ("changes", "collateral", "advisories", "signals"), ("proposals",)),
+    Stage("roll-out", ("receipts", "proposals", "decisions", "ticks"), ("changes", "dead-letters")),
     Stage("push", ("changes", "ticks"), ("receipts",)),
     Stage("notify", ("alerts", "changes", "receipts"), ()),
 )
@@ -73,3 +73,53 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "clock": ("ticks",),
 }
 """Who writes what no stage writes."""
+
+SINKS: frozenset[str] = frozenset(s.name for s in STAGES if not s.writes)
+"""Stages that write nothing: they run after the commit, from positions of their own, and never hold a round up."""
+
+EXTERNAL: tuple[str, ...] = tuple(topic for topics in SOURCES.values() for topic in topics)
+"""Topics whose records come from outside; a tick closes them into rounds."""
+
+
+def feedback() -> dict[str, tuple[str, ...]]:
+    """Stage -> topics that it reads and that no stage above it has finished writing: taken in the round after."""
+    below: dict[str, tuple[str, ...]] = {}
+    for place, stage in enumerate(STAGES):
+        later = {topic for other in STAGES[place:] for topic in other.writes}
+        if back := tuple(topic for topic in stage.reads if topic in later):
+            below[stage.name] = back
+    return below
+
+
+def mermaid() -> str:
+    """The picture as a Mermaid flowchart: topics as arrows between those who write and those who read them."""
+    lines = ["flowchart LR"]
+    ids: dict[str, str] = {}
+    for source in SOURCES:
+        ids[source] = f"source{len(ids)}"
+        lines.append(f'    {ids[source]}(["{source}"])')
+    for stage in STAGES:
+        ids[stage.name] = stage.name.replace("-", "_")
+        lines.append(f'    {ids[stage.name]}["{stage.name}"]')
+    later = feedback()
+    writers = [*SOURCES.items(), *((stage.name, stage.writes) for stage in STAGES)]
+    for writer, topics in writers:
+        for reader in STAGES:
+            both = [topic for topic in topics if topic in reader.reads]
+            for topics_of_arrow, arrow in (
+                ([t for t in both if t not in later.get(reader.name, ())], "-->"),
+                ([t for t in both if t in later.get(reader.name, ())], "-.->"),
+            ):
+                if topics_of_arrow:
+                    lines.append(f'    {ids[writer]} {arrow}|"{", ".join(topics_of_arrow)}"| {ids[reader.name]}')
+    for topic in TOPICS:
+        writing = [name for name, topics in writers if topic.name in topics]
+        if not any(topic.name in stage.reads for stage in STAGES):
+            node = topic.name.replace("-", "_")
+            lines.append(f'    {node}[("{topic.name}")]')
+            lines.extend(f"    {ids[name]} --> {node}" for name in writing)
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(mermaid(), end="")
