@@ -1,0 +1,106 @@
+"""The vendors' trust anchors that ship with Ratchet, each with its fingerprint and source, and the issuers below them.
+
+Any other root is trusted only where a data directory's configuration names it (`root_from`). Issuers are not trusted by
+themselves: they only spare a document that lacks its issuer chain (a bare CRL, a TCB info stored without its header) from
+being unverifiable; each must lead to a root like a certificate that came with the document.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from ratchet.certificate import BadCertificate, Certificate, read_certificate
+from ratchet.collateral import Root, Vendor
+
+_SHIPPED: tuple[tuple[str, Vendor, str, str, str], ...] = (
+    (
+        "Intel SGX Root CA",
+        Vendor.INTEL,
+        "intel-sgx-root-ca.der",
+        "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3",
+        "https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer",
+    ),
+)
+"""Name, vendor, file, SHA-256 of the DER, where the vendor publishes it."""
+
+_ISSUERS: tuple[tuple[str, str, str], ...] = (
+    (
+        "intel-tcb-signing-2018.der",
+        "ec37d98107bfb7dab6ff8de4d4dda6fde30a6f50b0d7b03eefb5652f1e652969",
+        "https://api.trustedservices.intel.com/sgx/certification/v4/tcb (header TCB-Info-Issuer-Chain, until 2025-05)",
+    ),
+    (
+        "intel-tcb-signing-2025.der",
+        "c0575e76d0303b61d09cde8cbdb70db34a74f38318300d7c0e6ba8cf4bf45aea",
+        "https://api.trustedservices.intel.com/sgx/certification/v4/tcb (header TCB-Info-Issuer-Chain, from 2025-05)",
+    ),
+    (
+        "intel-pck-platform-ca.der",
+        "22eb770dca215b607b5ccfc21a672b1da5cc660b1ad0365020567979edcaa0e1",
+        "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca=platform (header SGX-PCK-CRL-Issuer-Chain)",
+    ),
+    (
+        "intel-pck-processor-ca.der",
+        "13b2dccef8fc4ec977ee5249743b0f758ebd1e28d768b2e1e12bc348adaa09fb",
+        "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca=processor (header SGX-PCK-CRL-Issuer-Chain)",
+    ),
+)
+"""File, SHA-256 of the DER, where the vendor publishes it."""
+
+
+class BadRoot(ValueError):
+    """A trust anchor that cannot be trusted: unreadable, no CA, or not the bytes it should be."""
+
+
+def root_from(name: str, vendor: Vendor, der: bytes, source: str, *, simulated: bool) -> Root:
+    """A trust anchor from its certificate.
+
+    Args:
+        name: what verdicts call it; unique among the trusted.
+        vendor: whose formats it may vouch for.
+        der: the certificate, DER.
+        source: where it was published, or the configuration key that added it.
+        simulated: not a vendor's own.
+
+    Raises:
+        BadRoot: not a certificate of a CA.
+    """
+    try:
+        certificate = read_certificate(der)
+    except BadCertificate as error:
+        raise BadRoot(f"{name}: {error}") from None
+    if not certificate.may_sign_certificates:
+        raise BadRoot(f"{name}: not a CA that may sign certificates")
+    return Root(name, vendor, der, certificate.fingerprint, certificate.key, source, simulated)
+
+
+@cache
+def vendor_roots() -> tuple[Root, ...]:
+    """The vendors' own roots, as shipped. Nothing here is simulated.
+
+    Raises:
+        BadRoot: a shipped file is not the certificate that its fingerprint names.
+    """
+    return tuple(
+        root_from(name, vendor, _shipped(file, fingerprint), source, simulated=False)
+        for name, vendor, file, fingerprint, source in _SHIPPED
+    )
+
+
+@cache
+def known_issuers() -> tuple[Certificate, ...]:
+    """Intel's issuers below its root, as shipped.
+
+    Raises:
+        BadRoot: as in `vendor_roots`.
+    """
+    return tuple(read_certificate(_shipped(file, fingerprint)) for file, fingerprint, _ in _ISSUERS)
+
+
+def _shipped(file: str, fingerprint: str) -> bytes:
+    der = files("ratchet.collateral").joinpath("roots", file).read_bytes()
+    if sha256(der).hexdigest() != fingerprint:
+        raise BadRoot(f"{file} is not the certificate with fingerprint {fingerprint}")
+    return der
