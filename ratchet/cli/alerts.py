@@ -1,0 +1,57 @@
+"""Alerts, worst and newest first; acknowledge or resolve one.
+
+What you say is an event on the log like every other: who, what and when stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import home
+from ratchet.cli.output import print_json, print_rows, short, table
+
+EPILOG = 'Example: ratchet alerts --acknowledge 3f9c01ab --by alice --comment "INC-412"'
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--status", choices=("open", "acknowledged", "resolved"), help="only these")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default 100)")
+    act = parser.add_mutually_exclusive_group()
+    act.add_argument("--acknowledge", metavar="ALERT", help="say that somebody looks at it")
+    act.add_argument("--resolve", metavar="ALERT", help="say that it is over")
+    parser.add_argument("--by", help="who says so")
+    parser.add_argument("--comment", default="", help="kept with it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show them, or decide one."""
+    place = home(args)
+    reader = place.reader()
+    wanted = args.acknowledge or args.resolve
+    if wanted:
+        from ratchet.cli.decisions import say_of_alert
+
+        if not args.by:
+            raise Fault("no-name", "who acknowledges or resolves stays on record", "say --by NAME", Exit.USAGE)
+        kind = "acknowledged" if args.acknowledge else "resolved"
+        said = say_of_alert(place, reader, wanted, kind, args.by, args.comment)
+        if args.json:
+            print_json(said)
+        else:
+            print(f"{kind}: {said['alert']}")
+        return Exit.DONE
+    rows = reader.alerts(args.status, None, args.limit).rows
+    if args.json:
+        print_rows(rows)
+        return Exit.DONE
+    print(
+        table(
+            ((short(r["alert"]), r["level"], r["status"], r["updated"][:19], r["rule"], r["title"]) for r in rows),
+            ("ALERT", "LEVEL", "STATUS", "UPDATED", "RULE", "WHAT"),
+        )
+        if rows
+        else "no alerts"
+    )
+    return Exit.DONE

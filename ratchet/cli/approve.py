@@ -1,0 +1,109 @@
+"""Sign PROPOSAL with your key. A tightening goes on with one approval, a loosening with its quorum.
+
+Shows first whom it would refuse, machine by machine, and asks. The signature is Ed25519 over the proposal's hash: what
+you saw is what you signed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import Home, home
+from ratchet.cli.output import print_json
+
+EPILOG = """Make a key:  ratchet approve --new-key alice.key   (prints the line for [approvers.keys] in ratchet.toml)
+Example:     ratchet approve 7c2e01ab --as alice --key alice.key --reason "SB-3019, see INC-412"
+Exit: 0 signed, 4 not yours to approve, 6 the store of proposals is away."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("proposal", nargs="?", help="its id or the beginning of it")
+    parser.add_argument("--as", dest="name", metavar="NAME", help="your name among the approvers")
+    parser.add_argument("--key", metavar="PATH", help="your Ed25519 signing key, PEM (default: keys/NAME.key)")
+    parser.add_argument("--reason", default="", help="kept with the signature")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--reject", action="store_true", help="sign a rejection instead")
+    kind.add_argument("--halt", action="store_true", help="halt its rollout instead")
+    kind.add_argument("--roll-back", action="store_true", help="roll it back instead")
+    parser.add_argument("--dry-run", action="store_true", help="show the effect, sign nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--new-key", metavar="PATH", help="make a signing key there, and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show, ask, sign, and put it on the log."""
+    place = home(args)
+    if args.new_key:
+        return _new_key(Path(args.new_key), args.name or Path(args.new_key).stem)
+    if not args.proposal:
+        raise Fault("no-proposal", "which proposal?", "`ratchet proposals` lists them", Exit.USAGE)
+
+    from ratchet.approval import sign
+    from ratchet.cli.decisions import say_of_proposal, whoami
+    from ratchet.cli.proposals import describe, find
+
+    row = find(place.reader().proposals(), args.proposal)
+    kind = "rejected" if args.reject else "halted" if args.halt else "rolled_back" if args.roll_back else "approved"
+    if not args.json:
+        print(describe(row))
+    if args.dry_run:
+        return Exit.DONE
+    name = args.name or whoami()
+    key = _key(place, name, args.key)
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise Fault("not-asked", "nobody is there to be asked", "say --yes", Exit.USAGE)
+        if input(f"\nsign as {name}: {kind}? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise Fault("not-signed", "nothing was signed", "", Exit.REFUSED)
+    said = row["proposal"]
+    event = say_of_proposal(place, said, row["tenant"], kind, name, sign(key, kind, said["hash"]), args.reason)
+    if args.json:
+        print_json(event.envelope())
+    else:
+        print(f"{kind} by {name}; `ratchet proposals {said['proposal'][:8]}` shows what follows")
+    return Exit.DONE
+
+
+def _key(place: Home, name: str, path: str | None) -> bytes:
+    """The private key's 32 bytes, checked to be the one that the configuration knows under this name."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    known = place.config.approvers.keys.get(name)
+    if known is None:
+        names = ", ".join(sorted(place.config.approvers.keys)) or "nobody yet"
+        raise Fault(
+            "not-an-approver",
+            f"{name!r} is no approver of {place.path}",
+            f"approvers are {names}: say --as NAME, or add the key under [approvers.keys] in ratchet.toml",
+            Exit.REFUSED,
+        )
+    file = Path(path) if path else place.below(f"keys/{name}.key")
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        raise Fault("no-key", f"{file}: {error.strerror}", "name your key with --key PATH", Exit.USAGE) from error
+    except (ValueError, TypeError) as error:
+        raise Fault("bad-key", f"{file} holds no private key in PEM", "see --new-key", Exit.USAGE) from error
+    if not isinstance(key, Ed25519PrivateKey) or key.public_key().public_bytes_raw().hex() != known:
+        raise Fault(
+            "wrong-key", f"{file} is not the key that ratchet.toml has for {name!r}", "name the right one", Exit.REFUSED
+        )
+    return key.private_bytes_raw()
+
+
+def _new_key(file: Path, name: str) -> int:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from streams.stores.durable import create_once
+
+    key = Ed25519PrivateKey.generate()
+    if not create_once(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600):
+        raise Fault("key-exists", f"{file} is there already", "choose another name", Exit.USAGE)
+    print(f'[approvers.keys]\n{name} = "{key.public_key().public_bytes_raw().hex()}"')
+    return Exit.DONE

@@ -1,0 +1,198 @@
+"""Configuration: one TOML file in the data directory, RATCHET_… variables over it; every key described once, here.
+
+`ratchet.toml` is read first. Then each variable `RATCHET_<TABLE>__<KEY>` replaces one key: RATCHET_CONSOLE__LISTEN,
+RATCHET_POLICY__TRUSTED_FOR. Its value is read as JSON where it is JSON, else as text. Secrets are never in either: they
+are in files that the configuration names.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.event import Json
+
+PREFIX = "RATCHET_"
+NOT_KEYS = frozenset(
+    {"RATCHET_DATA", "RATCHET_TRACEBACK", "RATCHET_REQUIRE", "RATCHET_CORPUS", "RATCHET_FEEDS", "RATCHET_OPA"}
+    | {"RATCHET_CHROMIUM"}
+)
+"""Variables of ours that are no configuration keys."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Listen = Annotated[str, Field(pattern=r"^[^\s/]+:\d{1,5}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SenderTable(_Table):
+    """One sender of evidence."""
+
+    token_sha256: Hex32 = Field(description="SHA-256 of its bearer token, hex: `ratchet config token` makes both")
+    rate: float = Field(50.0, gt=0, le=10_000, description="requests a second that it may sustain")
+    burst: int = Field(200, ge=1, le=100_000, description="requests that it may send at once")
+
+
+class EntranceTable(_Table):
+    """Where agents send evidence."""
+
+    listen: Listen = Field("127.0.0.1:8642", description="host:port of POST /v1/evidence")
+    senders: dict[Name, SenderTable] = Field(default_factory=dict, description="who may send; none: nobody")
+    beyond_loopback: bool = Field(
+        False, description="listen on an address that other machines reach; put TLS before it"
+    )
+
+
+class ConsoleTable(_Table):
+    """The pages that people watch."""
+
+    listen: Listen = Field("127.0.0.1:8643", description="host:port of the console")
+    hosts: list[str] = Field(default_factory=list, description="further Host names it may be reached by")
+    beyond_loopback: bool = Field(
+        False, description="listen on an address that other machines reach; put TLS before it"
+    )
+
+
+class RootTable(_Table):
+    """A trust anchor beside the vendors' own: shown wherever a verdict rests on it."""
+
+    name: str = Field(min_length=1, max_length=64, description="shown with every verdict that rests on it")
+    vendor: Literal["intel", "amd"] = Field(description="whose formats it may vouch for")
+    file: str = Field(description="the root certificate, DER or PEM; a relative path is below the data directory")
+    simulated: bool = Field(True, description="not a vendor's own root")
+
+
+class TrustTable(_Table):
+    """Whom to trust."""
+
+    roots: list[RootTable] = Field(default_factory=list, description="trust anchors beside the vendors' own")
+    vendor_roots: bool = Field(True, description="trust the vendors' roots that ship with Ratchet")
+
+
+class BoundsTable(_Table):
+    """How far a tightening may reach by itself."""
+
+    max_refused: int = Field(0, ge=0, description="machines that an automatic tightening may newly refuse")
+    max_fraction: float = Field(0.01, ge=0, le=1, description="the same as a share of the machines it concerns")
+
+
+class ApproversTable(_Table):
+    """Who may approve."""
+
+    quorum: int = Field(2, ge=1, le=16, description="approvals that a loosening needs; a tightening needs one")
+    keys: dict[Name, Hex32] = Field(default_factory=dict, description="name -> Ed25519 public key, hex")
+
+
+class ClockTable(_Table):
+    """The one clock of the pipeline."""
+
+    interval: float = Field(
+        0.25, gt=0, le=3600, description="seconds between ticks: alerts are at most this much later"
+    )
+
+
+class OpaTable(_Table):
+    """A running OPA that proves what the bundle does; without one, Rego is evaluated in this process."""
+
+    url: str | None = Field(None, description="of its REST interface, such as http://127.0.0.1:8181")
+    token_file: str | None = Field(None, description="a file that holds its bearer token")
+
+
+class WebhookTable(_Table):
+    """Where alerts and policy changes are posted."""
+
+    url: str | None = Field(None, description="https, or loopback")
+    secret_file: str | None = Field(None, description="a file that holds the signing secret")
+
+
+class AlertsTable(_Table):
+    """Where alerts and policy changes go."""
+
+    ndjson: str | None = Field("alerts.ndjson", description="ECS lines; relative to the data directory; empty: none")
+    webhook: WebhookTable = Field(WebhookTable(), description="a signed webhook")
+
+
+class RulesTable(_Table):
+    """Detections."""
+
+    folder: str | None = Field(None, description="a folder of rules that replaces the shipped ones")
+
+
+class Config(_Table):
+    """Everything that can be configured."""
+
+    tenant: Name = Field("default", description="whose machines these are")
+    entrance: EntranceTable = Field(EntranceTable(), description="where agents send evidence")
+    console: ConsoleTable = Field(ConsoleTable(), description="the pages that people watch")
+    trust: TrustTable = Field(TrustTable(), description="whom to trust")
+    policy: dict[str, Any] = Field(default_factory=dict, description="the appraisal policy; its keys: docs/policy.md")
+    bounds: BoundsTable = Field(BoundsTable(), description="how far a tightening may reach by itself")
+    approvers: ApproversTable = Field(ApproversTable(), description="who may approve")
+    clock: ClockTable = Field(ClockTable(), description="the one clock of the pipeline")
+    opa: OpaTable = Field(OpaTable(), description="a running OPA that proves the bundle")
+    alerts: AlertsTable = Field(AlertsTable(), description="where alerts and policy changes go")
+    rules: RulesTable = Field(RulesTable(), description="detections")
+
+
+def schema() -> Json:
+    """The JSON schema of the file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Config:
+    """Read the file (absent: all defaults) and the variables.
+
+    Raises:
+        Fault: names the key and the file or variable.
+    """
+    try:
+        said: dict[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        said = {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Fault("config-syntax", f"{path} is not TOML: {error}", "mend that line") from error
+    except OSError as error:
+        raise Fault("config-unreadable", f"{path}: {error.strerror}", "make it readable", Exit.UNREACHABLE) from error
+    origin = _override(said, environment)
+    try:
+        return Config.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        where = next((v for k, v in origin.items() if key == k or key.startswith(f"{k}.")), str(path))
+        more = tuple(
+            f"{'.'.join(str(part) for part in other['loc'])}: {other['msg']}"
+            for other in error.errors(include_url=False)[1:5]
+        )
+        raise Fault(
+            "config-value", f"{key} in {where}: {first['msg'].lower()}", "see `ratchet config schema`", detail=more
+        ) from error
+
+
+def _override(said: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """Put RATCHET_… variables into what the file says; returns key -> variable, for errors."""
+    origin: dict[str, str] = {}
+    for variable in sorted(environment):
+        if not variable.startswith(PREFIX) or variable in NOT_KEYS:
+            continue
+        path = variable.removeprefix(PREFIX).lower().split("__")
+        table = said
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise Fault("config-variable", f"{variable}: {part} is no table", "see `ratchet config schema`")
+        try:
+            table[path[-1]] = json.loads(environment[variable])
+        except ValueError:
+            table[path[-1]] = environment[variable]
+        origin[".".join(path)] = variable
+    return origin

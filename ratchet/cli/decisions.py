@@ -1,0 +1,67 @@
+"""What people decide, as events: acknowledgements, resolutions, approvals, rejections, halts. Not a command."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import Home
+from ratchet.event import Event, Json, derived_id, stamp
+from ratchet.ports import Reader
+
+SOURCE = "/cli"
+
+
+def append(place: Home, event: Event) -> None:
+    """Put one decision on the log."""
+    from streams.sqlite import SqliteLog
+
+    with closing(place.database()) as database:
+        SqliteLog(database).append([("decisions", event)])
+
+
+def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, by: str, comment: str) -> Mapping[str, Json]:
+    """Acknowledge or resolve the alert that `wanted` (an id or its beginning) names.
+
+    Raises:
+        Fault: there is no such alert, or more than one.
+    """
+    rows = [row for row in reader.alerts(None, None, 10_000).rows if row["alert"].startswith(wanted)]
+    if len(rows) != 1 or len(wanted) < 6:
+        why = "is no alert" if not rows else f"begins {len(rows)} alerts" if len(rows) > 1 else "is too short"
+        raise Fault("no-alert", f"{wanted!r} {why}", "`ratchet alerts --json` has whole ids", Exit.USAGE)
+    alert = rows[0]
+    now = datetime.now(UTC)
+    data = {"alert": alert["alert"], "by": by, "comment": comment}
+    id = derived_id("decision", alert["alert"], kind, by, stamp(now))
+    append(place, Event(id, SOURCE, f"decision.{kind}.v1", alert["alert"], now, alert["tenant"], data))
+    return data
+
+
+def say_of_proposal(
+    place: Home, proposal: Mapping[str, Json], tenant: str, kind: str, by: str, signature: str, comment: str
+) -> Event:
+    """Put a signed decision about a proposal on the log."""
+    now = datetime.now(UTC)
+    data = {
+        "proposal": proposal["proposal"],
+        "hash": proposal["hash"],
+        "by": by,
+        "signature": signature,
+        "comment": comment,
+    }
+    id = derived_id("decision", proposal["proposal"], kind, by, stamp(now))
+    event = Event(id, SOURCE, f"decision.{kind}.v1", proposal["proposal"], now, tenant, data)
+    append(place, event)
+    return event
+
+
+def whoami() -> str:
+    """The name of who runs this, as a default for people's names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,105 @@
+"""The data directory: everything that one Ratchet keeps, and the one place where configuration becomes running parts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ratchet.cli.errors import Exit, Fault
+
+if TYPE_CHECKING:
+    from ratchet.cli.configuration import Config
+    from ratchet.ports import Reader
+    from streams.sqlite import Database
+
+DEFAULT = "ratchet-data"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A data directory.
+
+    Attributes:
+        path: the folder: ratchet.toml, ratchet.db, policy.git/, bundles/, keys/, alerts.ndjson.
+        environment: where RATCHET_… variables are read.
+    """
+
+    path: Path
+    environment: Mapping[str, str]
+
+    @cached_property
+    def config(self) -> Config:
+        """What ratchet.toml and the variables say.
+
+        Raises:
+            Fault: names the key and the file.
+        """
+        from ratchet.cli.configuration import load
+
+        return load(self.path / "ratchet.toml", self.environment)
+
+    @property
+    def database_path(self) -> Path:
+        """Of the log, the blobs and the state."""
+        return self.path / "ratchet.db"
+
+    def below(self, name: str) -> Path:
+        """A configured path: as it is when absolute, else below the data directory."""
+        return self.path / Path(name).expanduser()
+
+    def create(self) -> None:
+        """Make the folder, for its owner alone; safe to repeat."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Fault(
+                "data-directory", f"{self.path}: {error.strerror}", "choose another with --data", Exit.UNREACHABLE
+            ) from error
+
+    def database(self) -> Database:
+        """The database, made where there is none.
+
+        Raises:
+            Fault: it cannot be opened, or is none of ours.
+        """
+        import sqlite3
+
+        from streams.sqlite import BadDatabase, Database
+
+        self.create()
+        try:
+            return Database(self.database_path)
+        except (BadDatabase, sqlite3.DatabaseError, OSError) as error:
+            raise Fault(
+                "database",
+                f"{self.database_path}: {error}",
+                "choose another data directory with --data",
+                Exit.UNREACHABLE,
+            ) from error
+
+    def reader(self) -> Reader:
+        """The read side.
+
+        Raises:
+            Fault: there is no data directory yet.
+        """
+        from streams.archive.sqlite import SqliteReader
+
+        if not self.database_path.is_file():
+            raise Fault(
+                "no-data",
+                f"there is no Ratchet at {self.path}",
+                "`ratchet up` makes one there; --data or RATCHET_DATA names another; `ratchet demo` shows one at work",
+                Exit.UNREACHABLE,
+            )
+        return SqliteReader(self.database_path)
+
+
+def home(args: argparse.Namespace) -> Home:
+    """The data directory that the command line or the environment names."""
+    return Home(Path(args.data or os.environ.get("RATCHET_DATA") or DEFAULT), os.environ)

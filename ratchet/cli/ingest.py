@@ -1,0 +1,117 @@
+"""Take evidence and vendor documents from files, folders (with all below them) or standard input (`-`).
+
+What a file is, is seen from its bytes. A vendor document is told from evidence by its form; what is neither goes to the
+dead letters, with its bytes, once the pipeline reads it. The delivery id is the file's name and the hash of its bytes:
+taking the same file twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import home
+from ratchet.cli.output import print_json, progress
+
+EPILOG = """Examples: ratchet ingest quotes/ tcb.json
+          curl -s https://…/tcb | ratchet ingest --document -
+Exit: 0 all taken, 3 some were not (each is named), 6 a file could not be read."""
+
+SOURCE = "/collectors/files"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, a folder, or - for standard input")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--evidence", action="store_true", help="all of it is evidence")
+    what.add_argument("--document", action="store_true", help="all of it is vendors' documents")
+    parser.add_argument("--name", help="the machine that the evidence comes from (default: the file's name)")
+    parser.add_argument("--region", help="where that machine is")
+    parser.add_argument("--workload", help="what runs there")
+    parser.add_argument(
+        "--run", action="store_true", help="run the pipeline on it at once, then end (not while `up` runs)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Take them."""
+    from collectors.delivery import Delivery, Rejected, accept, accept_document
+    from ratchet.event import digest
+    from ratchet.evidence import MAX_EVIDENCE, detect
+    from streams.sqlite import SqliteBlobs, SqliteLog
+
+    place = home(args)
+    tenant = place.config.tenant
+    taken = repeated = 0
+    refused: list[dict[str, str]] = []
+    files = list(_files(args.paths))
+    with closing(place.database()) as database:
+        log, blobs = SqliteLog(database), SqliteBlobs(database)
+        for name, raw in progress(files, len(files), "ingesting"):
+            delivery = f"{name} {digest(raw)}"[-256:]
+            now = datetime.now(UTC)
+            is_evidence = args.evidence or (
+                not args.document and _is_evidence(detect(raw) is not None, raw, MAX_EVIDENCE)
+            )
+            try:
+                if is_evidence:
+                    one = Delivery(
+                        id=delivery,
+                        name=args.name or Path(name).name[:128],
+                        raw=raw,
+                        region=args.region,
+                        workload=args.workload,
+                    )
+                    event, new = accept(one, log, blobs, SOURCE, tenant, now)
+                else:
+                    event, new = accept_document(raw, Path(name).name, name, delivery, log, blobs, SOURCE, tenant, now)
+            except Rejected as rejected:
+                refused.append({"file": name, "code": rejected.code, "why": rejected.why})
+                continue
+            taken, repeated = taken + new, repeated + (not new)
+            if args.json:
+                print_json({"file": name, "id": event.id, "type": event.type, "repeated": not new})
+    for one_refused in refused:
+        if args.json:
+            print_json(one_refused)
+        else:
+            print(f"not taken: {one_refused['file']}: {one_refused['why']} ({one_refused['code']})", file=sys.stderr)
+    if args.run:
+        from ratchet.cli.running import drain
+
+        drain(place)
+    if not args.json:
+        print(f"{taken} taken, {repeated} known already, {len(refused)} not taken")
+    return Exit.UNSUPPORTED if refused else Exit.DONE
+
+
+def _is_evidence(detected: bool, raw: bytes, most: int) -> bool:
+    """Evidence has a magic of its own; vendors' documents are text or DER. All else is evidence, of a kind unknown."""
+    head = raw[:16].lstrip()
+    text_or_der = head.startswith((b"{", b"[", b"-----BEGIN")) or (len(raw) > most // 64 and raw[:2] == b"\x30\x82")
+    return detected or (not text_or_der and raw[:1] != b"\x30")
+
+
+def _files(paths: list[str]) -> Iterator[tuple[str, bytes]]:
+    from collectors.delivery import MAX_DOCUMENT
+
+    for given in paths:
+        if given == "-":
+            yield "stdin", sys.stdin.buffer.read(MAX_DOCUMENT + 1)
+            continue
+        path = Path(given)
+        try:
+            inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+            for file in inside:
+                with file.open("rb") as opened:
+                    yield str(file), opened.read(MAX_DOCUMENT + 1)
+        except OSError as error:
+            raise Fault(
+                "unreadable", f"{error.filename}: {error.strerror}", "name files that are there", Exit.UNREACHABLE
+            ) from error

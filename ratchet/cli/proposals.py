@@ -1,0 +1,99 @@
+"""Changes of floors that wait or have gone; one of them whole, with every machine that it would refuse and why."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.floors import provenance, summary
+from ratchet.cli.home import home
+from ratchet.cli.output import plain, print_json, print_rows, short, table
+from ratchet.event import Json
+
+EPILOG = "Example: ratchet proposals 7c2e01ab"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("proposal", nargs="?", help="one proposal: its id or the beginning of it")
+    parser.add_argument("--state", help="only those in this state: proposed, approved, enforced, rejected, …")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show them."""
+    rows = home(args).reader().proposals(args.state)
+    if args.proposal:
+        row = find(rows, args.proposal)
+        if args.json:
+            print_json(row)
+        else:
+            print(describe(row))
+        return Exit.DONE
+    if args.json:
+        print_rows(rows)
+        return Exit.DONE
+    print(
+        table(
+            (
+                (
+                    short(row["proposal"]["proposal"]),
+                    row["state"],
+                    row["proposal"]["family"],
+                    summary(row["proposal"]["floor"]),
+                    len(row["proposal"]["blast"]["refused"]),
+                    row["proposal"]["why"],
+                )
+                for row in rows
+            ),
+            ("PROPOSAL", "STATE", "FAMILY", "AT LEAST", "REFUSES", "WHY"),
+        )
+        if rows
+        else "no proposals"
+    )
+    return Exit.DONE
+
+
+def find(rows: Sequence[Mapping[str, Json]], wanted: str) -> Mapping[str, Json]:
+    """The proposal that an id or its beginning names.
+
+    Raises:
+        Fault: none or several.
+    """
+    found = [row for row in rows if row["proposal"]["proposal"].startswith(wanted)]
+    if len(found) != 1 or len(wanted) < 6:
+        why = "is no proposal" if not found else f"begins {len(found)} proposals" if len(found) > 1 else "is too short"
+        raise Fault("no-proposal", f"{wanted!r} {why}", "`ratchet proposals --json` has whole ids", Exit.USAGE)
+    return found[0]
+
+
+def describe(row: Mapping[str, Json]) -> str:
+    """One proposal for people: what changes, whom it would refuse, what waits for what."""
+    said = row["proposal"]
+    blast = said["blast"]
+    lines = [
+        f"proposal  {said['proposal']}",
+        f"state     {row['state']}   ({said['why']})",
+        f"family    {said['family']}",
+        f"from      {summary(said['before'])}",
+        f"to        {summary(said['floor'])}   {'tighter' if said['tightening'] else 'LOOSER'}, "
+        f"{'exact' if said['exact'] else 'reviewed'}",
+        f"source    {provenance(said['floor']['provenance'])}",
+        f"refuses   {len(blast['refused'])} of {blast['considered']} machines now accepted; "
+        f"{blast['already_refused']} are refused already, {blast['unknown']} cannot be told",
+    ]
+    lines += [
+        f"  {plain(one['hint']):<24} {plain(one['region'] or '-'):<12} "
+        + "; ".join(f"{why['component']} {why['got']} < {why['want']}" for why in one["why"])
+        for one in blast["refused"]
+    ]
+    lines += [f"approval  {one['by']}: {plain(one.get('comment') or '')}" for one in row["approvals"]]
+    lines += [
+        f"{step['at'][:19]}  {step['state']:<11} {plain(step.get('by') or '')} {plain(step.get('comment') or '')}".rstrip()
+        for step in row["history"]
+    ]
+    lines += [
+        f"receipt   {store}: {receipt['outcome']} at {receipt['revision']}: {plain(receipt['detail'])}"
+        for store, receipt in sorted(row["receipts"].items())
+    ]
+    return "\n".join(lines)

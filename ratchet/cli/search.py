@@ -1,0 +1,44 @@
+"""Search everything on the log: newest first.
+
+QUERY is made of field:value, AND, OR, NOT, parentheses, ranges and words; docs/search.md has all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import home
+from ratchet.cli.output import plain, print_json, short
+from ratchet.event import stamp
+
+EPILOG = 'Example: ratchet search "type:alert* AND level:high"'
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("query", help="what to look for")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search."""
+    from ratchet.query import BadQuery
+
+    reader = home(args).reader()
+    found = 0
+    try:
+        for record in reader.search(args.query, args.limit):
+            found += 1
+            if args.json:
+                print_json(record.event.envelope())
+            else:
+                e = record.event
+                print(f"{stamp(e.time)[:19]}  {e.type:<24} {plain(e.subject):<40.40}  {short(e.id)}")
+    except BadQuery as bad:
+        raise Fault(
+            "query", f"{args.query!r} is no query: {bad}", "docs/search.md has the language", Exit.USAGE
+        ) from bad
+    if not args.json:
+        print(f"{found} found" + (f" (at most {args.limit} shown)" if found == args.limit else ""))
+    return Exit.DONE

@@ -1,0 +1,68 @@
+"""Follow alerts, verdicts and changes as they come, until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+
+from ratchet.cli.errors import Exit
+from ratchet.cli.home import home
+from ratchet.cli.output import plain, print_json
+from ratchet.event import Event, Json, stamp
+
+EPILOG = "Example: ratchet watch --all --json | jq .data.tier"
+
+_QUIET = frozenset({"clock.ticked.v1", "signals.batched.v1", "evidence.received.v1", "collateral.known.v1"})
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--all", action="store_true", help="verdicts of healthy machines, evidence and ticks too")
+    parser.add_argument("--from-start", action="store_true", help="begin with the oldest record")
+    parser.add_argument("--once", action="store_true", help="stop at the end of the log")
+    parser.add_argument("--every", type=float, default=0.5, metavar="SECONDS", help="how often to look (default 0.5)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Follow."""
+    reader = home(args).reader()
+    offset = 0 if args.from_start else reader.head()
+    while True:
+        records = reader.since(offset)
+        for record in records:
+            offset = record.offset
+            if args.all or _speaks(record.event):
+                if args.json:
+                    print_json(record.event.envelope())
+                else:
+                    print(line(record.event), flush=True)
+        if not records:
+            if args.once:
+                return Exit.DONE
+            time.sleep(max(0.05, args.every))
+
+
+def _speaks(event: Event) -> bool:
+    healthy = event.type == "verdict.reached.v1" and event.data["tier"] == "affirming"
+    return event.type not in _QUIET and not healthy
+
+
+def line(event: Event) -> str:
+    """One event in one line."""
+    return f"{stamp(event.time)[:19]}  {event.type:<22}  {plain(_what(event.type, event.data) or event.subject)}"
+
+
+def _what(type: str, data: Mapping[str, Json]) -> str:
+    if type.startswith("alert."):
+        return f"[{data['level']}] {data['title']}"
+    if type == "verdict.reached.v1":
+        why = ", ".join(dict.fromkeys(reason["code"] for reason in data["reasons"]))
+        return f"{data['hint']['name']} {data['tier']}: {why}"
+    if type == "proposal.made.v1":
+        return f"{data['family']}: would refuse {len(data['blast']['refused'])} machines; {data['why']}"
+    if type.startswith(("receipt.", "store.")):
+        return f"{data['store']}: {data['outcome']}: {data['detail']}"
+    if type == "letter.dead.v1":
+        return f"{data['origin']}: {data['code']}: {data['detail']}"
+    return ""
