@@ -1,4 +1,4 @@
-"""The data directory: everything that one Ratchet keeps, and the one place where configuration becomes running parts."""
+"""The data directory: everything that one Ratchet keeps, and how the commands open it."""
 
 from __future__ import annotations
 

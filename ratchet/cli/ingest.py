@@ -43,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
     """Take them."""
     from collectors.delivery import Delivery, Rejected, accept, accept_document
     from ratchet.event import digest
-    from ratchet.evidence import MAX_EVIDENCE, detect
     from streams.sqlite import SqliteBlobs, SqliteLog
 
     place = home(args)
@@ -56,11 +55,8 @@ def run(args: argparse.Namespace) -> int:
         for name, raw in progress(files, len(files), "ingesting"):
             delivery = f"{name} {digest(raw)}"[-256:]
             now = datetime.now(UTC)
-            is_evidence = args.evidence or (
-                not args.document and _is_evidence(detect(raw) is not None, raw, MAX_EVIDENCE)
-            )
             try:
-                if is_evidence:
+                if args.evidence or (not args.document and _is_evidence(raw)):
                     one = Delivery(
                         id=delivery,
                         name=args.name or Path(name).name[:128],
@@ -91,11 +87,9 @@ def run(args: argparse.Namespace) -> int:
     return Exit.UNSUPPORTED if refused else Exit.DONE
 
 
-def _is_evidence(detected: bool, raw: bytes, most: int) -> bool:
-    """Evidence has a magic of its own; vendors' documents are text or DER. All else is evidence, of a kind unknown."""
-    head = raw[:16].lstrip()
-    text_or_der = head.startswith((b"{", b"[", b"-----BEGIN")) or (len(raw) > most // 64 and raw[:2] == b"\x30\x82")
-    return detected or (not text_or_der and raw[:1] != b"\x30")
+def _is_evidence(raw: bytes) -> bool:
+    """Vendors' documents are JSON, PEM or DER; all else is evidence, if perhaps of no known format."""
+    return not raw.lstrip()[:10].startswith((b"{", b"[", b"-----BEGIN", b"\x30"))
 
 
 def _files(paths: list[str]) -> Iterator[tuple[str, bytes]]:

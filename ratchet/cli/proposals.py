@@ -89,7 +89,7 @@ def describe(row: Mapping[str, Json]) -> str:
     ]
     lines += [f"approval  {one['by']}: {plain(one.get('comment') or '')}" for one in row["approvals"]]
     lines += [
-        f"{step['at'][:19]}  {step['state']:<11} {plain(step.get('by') or '')} {plain(step.get('comment') or '')}".rstrip()
+        " ".join((f"{step['at'][:19]}  {step['state']:<11}", plain(step["by"] or ""), plain(step["comment"] or "")))
         for step in row["history"]
     ]
     lines += [
