@@ -139,7 +139,7 @@ class TdxGroup(_Group):
 
 
 class SnpGroup(_Group):
-    """Machines that send SEV-SNP reports. `vcek: sent` puts the certificate beside the evidence, `fetched` on the feed."""
+    """Machines that send SEV-SNP reports; their VCEK is `sent` beside the evidence or `fetched` with the documents."""
 
     tee: Literal["snp"]
     product: Product
