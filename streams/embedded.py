@@ -13,7 +13,6 @@ import os
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +58,7 @@ class Claim:
 
 
 class Kept:
-    """A stage's state: all of it in memory, as on disk, with what the round has changed on top until it is committed."""
+    """A stage's state: all of it in memory, and what the round has changed until that is committed."""
 
     def __init__(self, values: dict[str, Json]) -> None:
         self._values = values

@@ -63,8 +63,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("push", ("changes", "ticks"), ("receipts",)),
     Stage("notify", ("alerts", "changes", "receipts"), ()),
 )
-"""In the order in which one round runs them. Edges that point upwards (changes to verify, receipts to roll-out and
-correlate) are taken in the round after: see docs/adr/0002-rounds.md."""
+"""In the order in which one round runs them. Edges that point upwards (changes to verify and decide, receipts to
+roll-out and correlate) are taken in the round after: see docs/adr/0002-rounds.md."""
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "collectors: evidence": ("evidence",),
