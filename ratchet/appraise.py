@@ -22,13 +22,13 @@ fleets when one list was served again for a week; the vendor's dates are what `v
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from ratchet.event import Json, canonical, digest, stamp
 from ratchet.evidence import Claims, Outcome, Proof, StepName
-from ratchet.floor import ABSTAINS, Floor, from_data, shortfalls
+from ratchet.floor import ABSTAINS, Floor, from_data, is_open, shortfalls
 from ratchet.reason import Reason
 from ratchet.standing import Tier, tier_of
 
@@ -205,8 +205,8 @@ class Verdict:
     def ear(self, *, developer: str, build: str, nonce: bytes | None = None) -> dict[str, Json]:
         """The unsigned EAR claims set, in its JSON form.
 
-        Source: draft-ietf-rats-ear-04, section 3 (claims), section 3.2 (submods), JSON names. `iat` is in whole
-        seconds, `eat_nonce` lower-case hex of the challenge (RFC 9711, 4.1, asks for 8 to 88 characters: a shorter one is left
+        Source: draft-ietf-rats-ear-04, section 3 (claims), 3.2 (submods), JSON names. `iat` is in whole seconds,
+        `eat_nonce` lower-case hex of the challenge (RFC 9711, 4.1, asks for 8 to 88 characters: a shorter one is left
         out, a longer one is its SHA-256).
 
         Args:
@@ -415,7 +415,7 @@ def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
     else:
         _snp_versions(claims, found)
     floor = policy.floors.get(claims.family)
-    if floor is not None:
+    if floor is not None and not is_open(floor):
         short = shortfalls(floor, claims.tcb, claims.bits)
         if any(r.code != ABSTAINS for r in short):
             found.worse(HARDWARE, 32, *short)
@@ -629,8 +629,8 @@ def objections(
 ) -> tuple[Reason, ...]:
     """What a store must answer to `presented` claims: why it refuses, empty when it admits. The Rego says the same.
 
-    A store enforces what it was given: a family without a floor is not judged by floors, a tee without reference values
-    not by measurement. So the first floor of a family is a tightening, and a family is never refused for want of one.
+    A tee without reference values is not judged by measurement; a family that the store was told nothing of is refused
+    (`ratchet.floor.open_floor` is how it is told that a family is not judged yet).
     """
     found: list[Reason] = []
     if ask.get("genuine") is not True:
@@ -643,8 +643,11 @@ def objections(
     if values:
         reason = judge_measurement(str(ask.get("tee")), ask.get("measurement"), values)
         if reason is not None and reason.code != "measurement_closing":
-            found.append(reason)
+            found.append(replace(reason, code="measurement_not_admitted"))
     floor = floors.get(str(ask.get("family")))
-    if floor is not None:
+    if floor is None:
+        remedy = "push a floor for the family, or an open one"
+        found.append(Reason("no_floor", "family", ask.get("family"), "a family that has a floor", "design", remedy))
+    else:
         found += shortfalls(floor, ask.get("tcb") or {}, ask.get("bits") or {})
     return tuple(found)

@@ -17,15 +17,19 @@ Rules, in the order in which `shortfalls` applies them:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
+from ratchet.collateral import Kind, Known
+from ratchet.collateral.intel import TcbInfo
+from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
 from ratchet.event import BlobId, Json, canonical, digest, parse_time, stamp
 from ratchet.reason import Reason
 
 if TYPE_CHECKING:
-    from ratchet.collateral.intel import ModuleLevel, TcbLevel
+    from ratchet.appraise import Policy
 
 BELOW = "below_floor"
 """Code: attested, and less than the floor asks."""
@@ -118,6 +122,10 @@ class IntelFloor:
             return True
         return status in self.conditional and set(advisories) <= set(self.conditional[status])
 
+    def match(self, tcb: Mapping[str, int]) -> TcbLevel | None:
+        """The level that a platform is at: the first in list order that it reaches."""
+        return match(self.levels, tcb)
+
     def to_data(self) -> dict[str, Json]:
         """As JSON; see docs/floors.md."""
         return {
@@ -156,8 +164,6 @@ class IntelFloor:
     @classmethod
     def from_data(cls, data: Mapping[str, Json]) -> Self:
         """The inverse of `to_data`."""
-        from ratchet.collateral.intel import ModuleLevel, TcbLevel
-
         return cls(
             family=data["family"],
             tee=data["tee"],
@@ -266,6 +272,20 @@ class AmdFloor:
 Floor = IntelFloor | AmdFloor
 
 
+def open_floor(family: str, rule: str) -> AmdFloor:
+    """A floor that asks nothing, for a family of which something must be said and nothing is known yet.
+
+    A store refuses a family that it was told nothing of (`ratchet.appraise.objections`). This tells it, in so many
+    words, that the family is not judged. `appraise` treats it as no floor at all.
+    """
+    return AmdFloor(family=family, minima=(), provenance=Provenance(documents=(), pointer="", rule=rule))
+
+
+def is_open(floor: Floor | None) -> bool:
+    """Does it ask nothing?"""
+    return floor is None or (isinstance(floor, AmdFloor) and not floor.minima)
+
+
 def from_data(data: Mapping[str, Json]) -> Floor:
     """A floor from its JSON.
 
@@ -290,6 +310,46 @@ def floor_hash(floor: Floor | None) -> str:
     return digest(canonical(data))
 
 
+TCB_INFO_RULE = "intel.tcb-info/1"
+"""How a TCB info is read: its whole list of levels, with the statuses that the policy accepts."""
+
+
+def floors_from(known: Iterable[Known], policy: Policy, at: datetime) -> tuple[IntelFloor, ...]:
+    """The floors that Intel's TCB infos set at `at`, by family: of each family the newest sound and current one.
+
+    Newest is by evaluation number, then issue date (`Known.rank`), so that a stale document that is fetched late
+    changes nothing. One that is unsound, not yet known, not yet valid or expired sets nothing.
+
+    Args:
+        known: statements of vendors, of any kind.
+        policy: says which statuses are good enough.
+        at: aware time to judge at.
+    """
+    newest: dict[str, tuple[Known, TcbInfo]] = {}
+    for one in known:
+        info = one.parsed
+        if one.kind is not Kind.INTEL_TCB_INFO or not isinstance(info, TcbInfo) or one.root is None or one.reasons:
+            continue
+        if not (one.known_from <= at and one.valid_from <= at <= one.valid_until):
+            continue
+        family = f"{info.tee}/{info.fmspc}"
+        if family not in newest or one.rank > newest[family][0].rank:
+            newest[family] = one, info
+    return tuple(
+        IntelFloor(
+            family=family,
+            tee=info.tee,
+            evaluation=info.evaluation,
+            accepted=policy.accepted,
+            conditional=policy.conditional,
+            levels=info.levels,
+            modules=dict(info.modules),
+            provenance=Provenance(documents=(one.id,), pointer="/tcbInfo/tcbLevels", rule=TCB_INFO_RULE),
+        )
+        for family, (one, info) in sorted(newest.items())
+    )
+
+
 def shortfalls(floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int]) -> tuple[Reason, ...]:
     """Everything in which a machine falls short of a floor; empty when it meets it.
 
@@ -304,8 +364,6 @@ def shortfalls(floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int]) ->
 
 
 def _intel(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
-    from ratchet.collateral import intel
-
     wanted = [f"sgx.{n}" for n in range(16)] + ["pcesvn"]
     if floor.tee == "tdx":
         wanted += [f"tdx.{n}" for n in range(16)]
@@ -316,11 +374,11 @@ def _intel(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
             for name in missing
         )
     found: list[Reason] = []
-    level = intel.match(floor.levels, tcb)
+    level = floor.match(tcb)
     if level is None or not floor.admits(level.status, level.advisories):
         found += _short_of_level(floor, tcb, level)
     if floor.tee == "tdx" and tcb["tdx.1"] > 0:
-        module = intel.match_module(floor.modules, tcb)
+        module = match_module(floor.modules, tcb)
         if module is None or not floor.admits(module.status, module.advisories):
             found.append(_short_of_module(floor, tcb, module))
     return tuple(found)
