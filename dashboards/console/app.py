@@ -1,16 +1,47 @@
-"""The console as an ASGI application. Pages come from the read side (`ratchet.ports.Reader`) alone."""
+"""The console as an ASGI application. Pages come from the read side (`ratchet.ports.Reader`) alone.
+
+Every page is its own partial: the browser's script asks for the same address again when the log says that something
+changed, and puts in place what differs. So filters and permissions exist once, and everything works without script.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from dashboards.console.guard import Guard, LoginToken
-from ratchet.event import Event
-from ratchet.ports import Reader
+from dashboards.console import phrases
+from dashboards.console.guard import Guard, LoginToken, Session
+from dashboards.console.live import Changes
+from dashboards.console.views import Views
+from ratchet.event import BlobId, Event, derived_id, parse_time, stamp
+from ratchet.ports import Reader, Record
+
+HERE = Path(__file__).parent
+
+COMMENT = 500
+"""Characters of a comment that are kept."""
+
+_VERBS = {"acknowledge": "acknowledged", "resolve": "resolved"}
 
 
 def create(
@@ -30,6 +61,218 @@ def create(
         tenant: whose fleet is shown, and whose decisions are made.
         token: the one-time login; `token.issue(now())` is what to print.
         hosts: Host headers that are answered, with port.
-        now: the clock.
+        now: the wall's clock, for sessions; pages speak of the time of the log's last tick.
     """
-    return Guard(Starlette(), token=token, hosts=hosts, now=now)
+    return Guard(_Console(reader, submit, tenant, now).app(), token=token, hosts=hosts, now=now)
+
+
+class _Console:
+    """The routes. Each page is one view (views.py) and one template."""
+
+    def __init__(
+        self, reader: Reader, submit: Callable[[str, Event], None], tenant: str, now: Callable[[], datetime]
+    ) -> None:
+        self._reader, self._submit, self._tenant, self._now = reader, submit, tenant, now
+        self._views = Views(reader, tenant)
+        self._changes = Changes(reader)
+        self._pages = environment()
+
+    def app(self) -> ASGIApp:
+        return Starlette(
+            routes=[
+                Route("/", self.overview),
+                Route("/live", self.live),
+                Route("/alerts", self.alerts),
+                Route("/alerts/{id}", self.alert),
+                Route("/alerts/{id}/{verb}", self.decide, methods=["POST"]),
+                Route("/fleet", self.fleet),
+                Route("/machines/{name:path}", self.machine),
+                Route("/evidence", self.latest),
+                Route("/evidence/{id}", self.evidence),
+                Route("/policy", self.policy),
+                Route("/proposals/{id}", self.proposal),
+                Route("/dead-letters", self.letters),
+                Route("/dead-letters/{id}", self.letter),
+                Route("/records/{id}", self.record),
+                Route("/blobs/{id}", self.blob),
+                Route("/search", self.search),
+                Route("/help", self.help),
+                Mount("/static", StaticFiles(directory=HERE / "static")),
+            ],
+            exception_handlers={HTTPException: self.problem},
+        )
+
+    # Async throughout, though nothing is awaited: Starlette runs plain functions in other threads, and the reader is
+    # used from this one alone.
+
+    async def overview(self, request: Request) -> Response:
+        return self._page(request, "overview", "Overview", self._views.overview())
+
+    async def alerts(self, request: Request) -> Response:
+        ask = request.query_params
+        found = self._views.alerts(ask.get("status"), ask.get("level"), ask.get("rule"))
+        return self._page(request, "alerts", "Alerts", found)
+
+    async def alert(self, request: Request) -> Response:
+        found = _found(self._views.alert(request.path_params["id"]), "alert")
+        return self._page(request, "alert", "Alerts", found)
+
+    async def fleet(self, request: Request) -> Response:
+        ask = request.query_params
+        tier = ask.get("tier") if ask.get("tier") in phrases.TIERS else None
+        return self._page(request, "fleet", "Fleet", self._views.fleet(tier, ask.get("family"), ask.get("after")))
+
+    async def machine(self, request: Request) -> Response:
+        found = _found(self._views.machine(request.path_params["name"]), "machine")
+        return self._page(request, "machine", "Fleet", found)
+
+    async def latest(self, request: Request) -> Response:
+        return self._page(request, "latest", "Evidence", {"rows": self._views.latest()})
+
+    async def evidence(self, request: Request) -> Response:
+        found = _found(self._views.evidence(request.path_params["id"]), "evidence")
+        return self._page(request, "evidence", "Evidence", found)
+
+    async def policy(self, request: Request) -> Response:
+        return self._page(request, "policy", "Policy", self._views.policy())
+
+    async def proposal(self, request: Request) -> Response:
+        found = _found(self._views.proposal(request.path_params["id"]), "proposal")
+        return self._page(request, "proposal", "Policy", {"p": found, "all": "all" in request.query_params})
+
+    async def letters(self, request: Request) -> Response:
+        return self._page(request, "letters", "Evidence", self._views.letters(request.query_params.get("after")))
+
+    async def letter(self, request: Request) -> Response:
+        found = _found(self._views.letter(request.path_params["id"]), "dead letter")
+        return self._page(request, "letter", "Evidence", found)
+
+    async def help(self, request: Request) -> Response:
+        return self._page(request, "help", "", {})
+
+    async def record(self, request: Request) -> Response:
+        """Any record as the log has it."""
+        record: Record = _found(self._reader.event(request.path_params["id"]), "record")
+        return JSONResponse({"topic": record.topic, "offset": record.offset, **record.event.envelope()})
+
+    async def blob(self, request: Request) -> Response:
+        """Raw bytes, to keep and never to show: a sender chose them."""
+        id = request.path_params["id"]
+        raw = _found(self._reader.blob(BlobId(id)), "blob")
+        name = f'attachment; filename="{"".join(c for c in id if c in "0123456789abcdef")}.bin"'
+        return Response(raw, media_type="application/octet-stream", headers={"content-disposition": name})
+
+    async def live(self, request: Request) -> Response:
+        if self._changes.full:
+            return PlainTextResponse("as many pages are open as this console follows", 503)
+        return StreamingResponse(self._changes.stream(), media_type="text/event-stream")
+
+    async def search(self, request: Request) -> Response:
+        """One machine, one record by its id, or what the search language finds."""
+        query = request.query_params.get("q", "").strip()
+        if query and (machine := self._reader.machine(query)):
+            return RedirectResponse(f"/machines/{phrases.part(machine['identity'])}", 303)
+        if len(query) >= 8 and (record := self._reader.event(query)):
+            return RedirectResponse(where(record), 303)
+        rows, wrong = [], None
+        try:
+            rows = list(islice(self._reader.search(query, limit=50), 50)) if query else []
+        except ValueError as error:
+            wrong = str(error)
+        return self._page(request, "search", "", {"q": query, "rows": rows, "wrong": wrong, "where": where})
+
+    async def decide(self, request: Request) -> Response:
+        """Acknowledge or resolve an alert: an event, taken up by the next tick."""
+        id, verb = request.path_params["id"], request.path_params["verb"]
+        if verb not in _VERBS:
+            raise HTTPException(404, "There is no such decision.")
+        alert = _found(self._views.alert(id), "alert")["alert"]
+        form = await request.form(max_fields=8, max_files=0)
+        if form.get("status") != alert["status"]:
+            raise HTTPException(409, f"This alert is {alert['status']} by now: look again before you decide.")
+        session: Session = request.state.session
+        at = max(self._now(), self._views.frame(self._now())["at"], parse_time(alert["updated"]))
+        comment = str(form.get("comment", ""))[:COMMENT]
+        word = _VERBS[verb]
+        self._submit(
+            "decisions",
+            Event(
+                id=derived_id("decision", session.name, word, alert["alert"], stamp(at)),
+                source="/console",
+                type=f"decision.{word}.v1",
+                subject=alert["alert"],
+                time=at,
+                tenant=self._tenant,
+                data={"alert": alert["alert"], "by": session.name, "comment": comment},
+            ),
+        )
+        back = str(form.get("back", ""))
+        return RedirectResponse(back if back in ("/", "/alerts") else f"/alerts/{alert['alert']}", 303)
+
+    async def problem(self, request: Request, error: Exception) -> Response:
+        status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+        return self._page(request, "problem", "", {"detail": detail}, status)
+
+    def _page(
+        self, request: Request, template: str, section: str, found: dict[str, Any], status: int = 200
+    ) -> Response:
+        frame = self._views.frame(self._now())
+        session: Session = request.state.session
+        text = self._pages.get_template(f"{template}.html").render(
+            **frame, **found, section=section, path=request.url.path, who=session.name
+        )
+        return HTMLResponse(text, status)
+
+
+def where(record: Record) -> str:
+    """The page of a record."""
+    event = record.event
+    match record.topic:
+        case "verdicts":
+            return f"/evidence/{event.id}"
+        case "alerts":
+            return f"/alerts/{event.data['alert']}"
+        case "proposals":
+            return f"/proposals/{event.data['proposal']}"
+        case "dead-letters":
+            return f"/dead-letters/{event.id}"
+        case _:
+            return f"/records/{event.id}"
+
+
+def environment() -> Environment:
+    """Templates, with everything escaped and nothing undefined."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "ago": phrases.ago,
+        "clip": phrases.clip,
+        "component": phrases.component,
+        "exact": phrases.exact,
+        "family": phrases.family,
+        "icon": phrases.icon,
+        "part": phrases.part,
+        "say": phrases.say,
+        "short": phrases.short,
+        "words": phrases.words,
+    }
+    made.globals |= {"count": phrases.count, "query": query, "TIERS": phrases.TIERS}
+    return made
+
+
+def query(**fields: str | None) -> str:
+    """A query of the fields that are set; a link to the same page with none of them where nothing is."""
+    given = {name: value for name, value in fields.items() if value}
+    return f"?{urlencode(given)}" if given else "?"
+
+
+def _found(value: Any, what: str) -> Any:
+    if value is None:
+        raise HTTPException(404, f"There is no such {what} here, or its id is the beginning of several.")
+    return value

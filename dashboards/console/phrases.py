@@ -1,0 +1,131 @@
+"""Words and numbers for people: ages, ids, families, components. Pure, so that pages and tests say the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+from ratchet.event import Json, parse_time
+
+TIERS = ("affirming", "warning", "contraindicated", "none")
+"""Always in this order (draft-ietf-rats-ar4si, 2.3.2, from good to unknown)."""
+
+LEVELS = ("critical", "high", "medium", "low", "informational")
+"""Severity of an alert, worst first (Sigma specification, "level")."""
+
+STATUSES = ("open", "acknowledged", "resolved")
+
+_BARS = {"critical": "sev4", "high": "sev3", "medium": "sev2", "low": "sev1", "informational": "sev1"}
+_MARKS = {"open": "open", "acknowledged": "acknowledged", "resolved": "check"}
+_OUTCOMES = {"passed": "check", "failed": "cross", "not_possible": "dash"}
+
+_COMPONENTS = {
+    "bl": "Boot loader",
+    "fmc": "FMC",
+    "snp": "SNP",
+    "tee": "TEE",
+    "ucode": "Microcode",
+    "pcesvn": "PCE",
+    "measurement": "Measurement",
+    "tcb_info": "TCB info",
+    "qe": "Quoting enclave",
+    "pck": "PCK certificate",
+}
+"""Words of TCB versions: AMD 56860, TCB_VERSION; Intel PCS API v4, TCB info."""
+
+_OF = {"committed": "committed", "current": "current", "launch": "at launch", "reported": ""}
+
+
+def icon(word: str) -> str:
+    """The sprite's name for a tier, severity, status or outcome; an unknown word has the mark of `none`."""
+    if word in TIERS:
+        return word
+    return _BARS.get(word) or _MARKS.get(word) or _OUTCOMES.get(word) or "none"
+
+
+def age(seconds: float) -> str:
+    """A span in one unit: `6 s`, `12 min`, `5 h`, `4 d`."""
+    whole = int(abs(seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if whole >= size * 2 or (whole >= size and unit != "d"):
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def ago(text: str | None, at: datetime) -> str:
+    """How long before `at` a time was; `in …` where it lies ahead; a dash where there is none."""
+    if not text:
+        return "–"
+    seconds = (at - parse_time(text)).total_seconds()
+    return age(seconds) if seconds > -1 else f"in {age(seconds)}"
+
+
+def exact(text: str | None) -> str:
+    """`2026-11-23 23:31:04Z`: where a time is proof."""
+    return parse_time(text).strftime("%Y-%m-%d %H:%M:%SZ") if text else "–"
+
+
+def short(text: str | None) -> str:
+    """A long id as its first eight and last four characters; with its kind, where it has one (`chip:…`)."""
+    if not text:
+        return "–"
+    kind, colon, rest = text.partition(":") if re.match(r"[a-z]{3,9}:[0-9a-f]+$", text) else ("", "", text)
+    return f"{kind}{colon}{rest[:8]}…{rest[-4:]}" if len(rest) > 20 and re.fullmatch(r"[0-9a-f]+", rest) else text
+
+
+def part(text: str) -> str:
+    """One segment of a path, whatever a sender put into a name."""
+    return quote(text, safe="")
+
+
+def family(text: str | None) -> str:
+    """`snp/Milan` as `SNP Milan`."""
+    if not text:
+        return "unknown family"
+    tee, _, rest = text.partition("/")
+    return f"{tee.upper()} {rest}"
+
+
+def component(text: str) -> str:
+    """A component's name in words: `reported.snp` is `SNP`, `committed.ucode` is `Microcode committed`."""
+    of, dot, name = text.rpartition(".")
+    if dot and of in _OF:
+        return f"{_COMPONENTS.get(name, name)} {_OF[of]}".strip()
+    if dot and of in ("sgx", "tdx", "tdx2") and name.isdecimal():
+        return f"{of.upper()} component {int(name) + 1}"
+    return _COMPONENTS.get(text, words(text))
+
+
+def words(code: str) -> str:
+    """A code as words: `below_floor` is `Below floor`."""
+    spaced = re.sub(r"[_.-]+", " ", code)
+    return spaced[:1].upper() + spaced[1:]
+
+
+def say(value: Json) -> str:
+    """A JSON value in one line."""
+    match value:
+        case None:
+            return "not attested"
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return value
+        case Mapping():
+            return ", ".join(f"{words(str(k))} {say(v)}" for k, v in value.items()) or "–"
+        case Sequence():
+            return " ".join(say(v) for v in value) or "–"
+        case _:
+            return str(value)
+
+
+def clip(text: str, most: int) -> str:
+    """Its beginning, with `…` where something is left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: `1 machine`, `2,041 machines`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
