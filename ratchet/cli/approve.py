@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """Show, ask, sign, and put it on the log."""
     place = home(args)
     if args.new_key:
-        return _new_key(Path(args.new_key), args.name or Path(args.new_key).stem)
+        file = Path(args.new_key)
+        print(f'[approvers.keys]\n{args.name or file.stem} = "{new_key(file)}"')
+        return Exit.DONE
     if not args.proposal:
         raise Fault("no-proposal", "which proposal?", "`ratchet proposals` lists them", Exit.USAGE)
 
@@ -96,14 +98,19 @@ def _key(place: Home, name: str, path: str | None) -> bytes:
     return key.private_bytes_raw()
 
 
-def _new_key(file: Path, name: str) -> int:
+def new_key(file: Path) -> str:
+    """Make an Ed25519 signing key (PKCS #8, PEM) for its owner alone; its public key, hex.
+
+    Raises:
+        Fault: something is there already.
+    """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     from streams.stores.durable import create_once
 
     key = Ed25519PrivateKey.generate()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not create_once(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600):
-        raise Fault("key-exists", f"{file} is there already", "choose another name", Exit.USAGE)
-    print(f'[approvers.keys]\n{name} = "{key.public_key().public_bytes_raw().hex()}"')
-    return Exit.DONE
+        raise Fault("key-exists", f"{file} is there already", "choose another name")
+    return key.public_key().public_bytes_raw().hex()

@@ -1,0 +1,175 @@
+"""From configuration to running parts: roots, policy, rules, stores, notifiers, and the settings of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import Home
+
+if TYPE_CHECKING:
+    from ratchet.appraise import Policy
+    from ratchet.collateral import Collateral, Root
+    from ratchet.ports import Notifier, PolicyStore
+    from ratchet.sigma import RuleSet
+    from streams.pipeline import Settings
+
+
+def roots(place: Home) -> tuple[Root, ...]:
+    """The trust anchors: the vendors' own that ship, and those that ratchet.toml names.
+
+    Raises:
+        Fault: a named file is no certificate.
+    """
+    from ratchet.collateral import Vendor
+    from ratchet.collateral.roots import root_from, vendor_roots
+
+    trust = place.config.trust
+    found = list(vendor_roots()) if trust.vendor_roots else []
+    for i, table in enumerate(trust.roots):
+        file = place.below(table.file)
+        key = f"trust.roots[{i}].file in {place.path / 'ratchet.toml'}"
+        try:
+            found.append(
+                root_from(table.name, Vendor(table.vendor), _der(file.read_bytes()), key, simulated=table.simulated)
+            )
+        except OSError as error:
+            raise Fault("no-root", f"{key}: {file}: {error.strerror}", "name a file that is there") from error
+        except ValueError as error:
+            raise Fault("bad-root", f"{key}: {file}: {error}", "name a root certificate, DER or PEM") from error
+    return tuple(found)
+
+
+def _der(data: bytes) -> bytes:
+    if b"-----BEGIN" not in data:
+        return data
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
+
+
+def policy(place: Home) -> Policy:
+    """The appraisal policy.
+
+    Raises:
+        Fault: names the key.
+    """
+    from ratchet.appraise import Policy
+
+    try:
+        return Policy.from_data(place.config.policy)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Fault(
+            "policy", f"policy in {place.path / 'ratchet.toml'}: {error}", "docs/policy.md has its keys"
+        ) from error
+
+
+def rules(place: Home) -> RuleSet:
+    """The detections: those that ship, or the folder that ratchet.toml names.
+
+    Raises:
+        Fault: every faulty rule, with file and line.
+    """
+    from ratchet.cli.assets import rules as shipped
+    from ratchet.sigma import BadRules, load
+
+    folder = place.config.rules.folder
+    try:
+        if not folder:
+            return load(shipped())
+        below = place.below(folder)
+        return load({str(p.relative_to(below)): p.read_text() for p in sorted(below.rglob("*.yml"))})
+    except BadRules as error:
+        raise Fault("rules", "some rules cannot run", "mend them", detail=tuple(str(error).splitlines())) from error
+
+
+def stores(place: Home) -> Sequence[PolicyStore]:
+    """Git, then the bundle built from its commits."""
+    from streams.stores import local
+
+    opa = place.config.opa
+    return local(place.path, opa_url=opa.url, opa_token=_secret(place, opa.token_file, "opa.token_file"))
+
+
+def notifiers(place: Home) -> Sequence[Notifier]:
+    """Where alerts and policy changes go."""
+    from streams.siem.ndjson import NdjsonFile
+    from streams.siem.webhook import Webhook
+
+    alerts = place.config.alerts
+    found: list[Notifier] = []
+    if alerts.ndjson:
+        found.append(NdjsonFile(place.below(alerts.ndjson)))
+    if alerts.webhook.url:
+        secret = _secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
+        if secret is None:
+            raise Fault(
+                "no-secret", "alerts.webhook.url without alerts.webhook.secret_file", "name a file with a secret"
+            )
+        try:
+            found.append(Webhook(alerts.webhook.url, secret))
+        except ValueError as error:
+            raise Fault(
+                "webhook", f"alerts.webhook.url: {error}", "use https, or an address of this machine"
+            ) from error
+    return found
+
+
+def _secret(place: Home, name: str | None, key: str) -> str | None:
+    if name is None:
+        return None
+    try:
+        return place.below(name).read_text().strip()
+    except OSError as error:
+        raise Fault("no-secret", f"{key}: {name}: {error.strerror}", "name a file that is there") from error
+
+
+def settings(place: Home) -> Settings:
+    """Everything that the pipeline is told."""
+    from ratchet.approval import Approvers
+    from ratchet.simulate import Bounds
+    from streams.pipeline import Settings
+
+    config = place.config
+    return Settings(
+        tenant=config.tenant,
+        roots=roots(place),
+        policy=policy(place),
+        bounds=Bounds(max_refused=config.bounds.max_refused, max_fraction=config.bounds.max_fraction),
+        approvers=Approvers(keys=config.approvers.keys, quorum=config.approvers.quorum),
+        rules=rules(place),
+        stores=tuple(stores(place)),
+        notifiers=tuple(notifiers(place)),
+    )
+
+
+def known_collateral(place: Home, trusted: tuple[Root, ...]) -> Collateral:
+    """What this data directory knows of vendors' documents; nothing where there is none yet."""
+    from ratchet.collateral import Collateral, UnknownDocument, parse
+    from ratchet.event import BlobId
+
+    collateral = Collateral(trusted)
+    if not place.database_path.is_file():
+        return collateral
+    from streams.sqlite import SqliteBlobs, SqliteLog
+
+    with closing(place.database()) as database:
+        log, blobs, after = SqliteLog(database), SqliteBlobs(database), 0
+        while records := log.read(["documents"], after, 500):
+            for record in records:
+                after = record.offset
+                data = blobs.get(BlobId(record.event.data["blob"]))
+                try:
+                    for known in parse(data or b"", record.event.time, trusted):
+                        collateral.add(known)
+                except UnknownDocument:
+                    continue  # a dead letter: `ratchet dead-letters` shows it
+    return collateral
+
+
+def unreachable(what: str, why: str, do: str) -> Fault:
+    """A server or address that is not there."""
+    return Fault("unreachable", f"{what}: {why}", do, Exit.UNREACHABLE)

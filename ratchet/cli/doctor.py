@@ -1,0 +1,126 @@
+"""Check the data directory, its configuration, and what it reaches: each thing with what is wrong and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+
+from ratchet.cli import composition
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import Home, home
+from ratchet.cli.output import print_json
+
+EPILOG = "Exit: 0 all well, 4 something is wrong."
+
+_PARTS = ("cryptography", "pydantic", "rfc8785", "yaml", "sigma", "starlette", "uvicorn", "jinja2", "dulwich", "regopy")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """It has no options of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything; one thing that is wrong does not hide another."""
+    place = home(args)
+    wrong = 0
+    for name, check in _CHECKS.items():
+        try:
+            well, said = True, check(place)
+        except Fault as fault:
+            well, said = False, f"{fault.what}; {fault.next}"
+        except Exception as error:  # a check must not keep the others from running
+            well, said = False, f"{type(error).__name__}: {error}"
+        wrong += not well
+        if args.json:
+            print_json({"check": name, "well": well, "said": said})
+        else:
+            print(f"{'ok   ' if well else 'WRONG'} {name:<14} {said}")
+    return Exit.REFUSED if wrong else Exit.DONE
+
+
+def _libraries(_: Home) -> str:
+    for part in _PARTS:
+        importlib.import_module(part)
+    return f"{len(_PARTS)} libraries load"
+
+
+def _directory(place: Home) -> str:
+    if not place.path.is_dir():
+        raise Fault("no-data", f"there is no {place.path}", "`ratchet up` makes it")
+    mode = stat.S_IMODE(place.path.stat().st_mode)
+    if mode & 0o077:
+        raise Fault("open-directory", f"{place.path} is open to others ({mode:o})", f"chmod 700 {place.path}")
+    free = shutil.disk_usage(place.path).free
+    if free < 1 << 30:
+        raise Fault("disk", f"only {free >> 20} MiB are free", "make room: evidence is refused once the disk is full")
+    return f"{place.path}, {free >> 30} GiB free"
+
+
+def _configuration(place: Home) -> str:
+    file = place.path / "ratchet.toml"
+    return f"tenant {place.config.tenant}, from {file if file.is_file() else 'defaults'}"
+
+
+def _roots(place: Home) -> str:
+    found = composition.roots(place)
+    simulated = sum(root.simulated for root in found)
+    return ", ".join(root.name for root in found if not root.simulated) + (
+        f" and {simulated} simulated" * (simulated > 0)
+    )
+
+
+def _policy(place: Home) -> str:
+    return f"{composition.policy(place).name}, hash {composition.policy(place).hash[:12]}"
+
+
+def _rules(place: Home) -> str:
+    return f"{len(composition.rules(place))} rules can run"
+
+
+def _database(place: Home) -> str:
+    if not place.database_path.is_file():
+        raise Fault("no-data", f"there is no {place.database_path}", "`ratchet up` makes it")
+    with closing(sqlite3.connect(f"file:{place.database_path}?mode=ro", uri=True)) as connection:
+        (said,) = connection.execute("PRAGMA quick_check").fetchone()
+    if said != "ok":
+        raise Fault("corrupt", f"{place.database_path}: {said}", "restore it from a copy")
+    counts = place.reader().counts()
+    return f"sound; {counts.get('events', 0)} events, {counts.get('dead_letters', 0)} dead letters"
+
+
+def _stores(place: Home) -> str:
+    lines = []
+    for store in composition.stores(place):
+        drift = store.check(None)
+        if drift is not None and drift.found is not None and drift.expected is not None:
+            raise Fault("drift", f"{store.name}: {drift.detail}", "`ratchet search type:store*` shows what was seen")
+        lines.append(store.name)
+    return ", ".join(lines)
+
+
+def _notifiers(place: Home) -> str:
+    return ", ".join(one.name for one in composition.notifiers(place)) or "nobody is told of alerts: see [alerts]"
+
+
+def _entrance(place: Home) -> str:
+    table = place.config.entrance
+    return f"{table.listen}, {len(table.senders)} senders" + ("" if table.senders else ": nobody may send yet")
+
+
+_CHECKS: dict[str, Callable[[Home], str]] = {
+    "libraries": _libraries,
+    "directory": _directory,
+    "configuration": _configuration,
+    "roots": _roots,
+    "policy": _policy,
+    "rules": _rules,
+    "database": _database,
+    "stores": _stores,
+    "notifiers": _notifiers,
+    "entrance": _entrance,
+}

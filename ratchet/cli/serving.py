@@ -1,0 +1,99 @@
+"""The HTTP servers of one Ratchet: the entrance for evidence and the console. Loopback unless told otherwise."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.home import Home
+from ratchet.cli.running import now
+from ratchet.event import Event
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    Served = tuple[uvicorn.Server, list[socket.socket]]
+
+
+def entrance(place: Home) -> Served:
+    """`POST /v1/evidence`, ready to run.
+
+    Raises:
+        Fault: the address is taken, or others could reach it and nobody said so.
+    """
+    from collectors.http import Entrance, Sender
+    from dashboards.console.serve import server
+    from streams.sqlite import Database
+
+    table = place.config.entrance
+    listening = _listen(table.listen, table.beyond_loopback, "entrance")
+    senders = tuple(Sender(name, one.token_sha256, one.rate, one.burst) for name, one in sorted(table.senders.items()))
+    database = Database(place.database_path)
+    app = Entrance(senders, database.log, database.blobs, place.config.tenant, now, time.monotonic).app()
+    return server(app), [listening]
+
+
+def console(place: Home, port: int | None = None) -> tuple[Served, str, str]:
+    """The console, ready to run; with its address and the token that opens it once.
+
+    Raises:
+        Fault: the address is taken, or others could reach it and nobody said so.
+    """
+    from dashboards.console.app import create
+    from dashboards.console.guard import LoginToken
+    from dashboards.console.serve import hosts, server
+
+    table = place.config.console
+    listening = _listen(table.listen if port is None else f"127.0.0.1:{port}", table.beyond_loopback, "console")
+    bound = listening.getsockname()[1]
+    token = LoginToken(f"ratchet-{bound}")
+    secret = token.issue(now())
+    app = create(
+        place.reader(),
+        submit(place),
+        tenant=place.config.tenant,
+        token=token,
+        hosts=(*hosts(listening), *table.hosts),
+        now=now,
+    )
+    return (server(app), [listening]), f"http://127.0.0.1:{bound}/", secret
+
+
+def submit(place: Home) -> Callable[[str, Event], None]:
+    """What puts a decision made in the console on the log."""
+
+    def put(topic: str, event: Event) -> None:
+        with closing(place.database()) as database:
+            database.log.append([(topic, event)])
+
+    return put
+
+
+def _listen(address: str, beyond: bool, what: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not beyond and not _loopback(host):
+        raise Fault(
+            "beyond-loopback",
+            f"{what}.listen = {address!r} is reached by other machines",
+            f"listen on 127.0.0.1, or set {what}.beyond_loopback = true and put TLS before it",
+            Exit.REFUSED,
+        )
+    try:
+        return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise Fault(
+            "address-taken", f"{what} cannot listen on {address}: {error}", f"set {what}.listen", Exit.UNREACHABLE
+        ) from error
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

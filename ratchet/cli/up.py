@@ -1,0 +1,47 @@
+"""Run the pipeline, the evidence entrance and the console, until interrupted.
+
+Everything is in one data directory, made where there is none; nothing listens beyond loopback unless ratchet.toml says
+so. The console's login token is printed at start: it opens the console once, within ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ratchet.cli.errors import Exit
+from ratchet.cli.home import home
+from ratchet.cli.output import print_json
+
+EPILOG = "Example: ratchet up --data /var/lib/ratchet"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--no-console", action="store_true", help="without the console")
+    parser.add_argument("--no-entrance", action="store_true", help="without POST /v1/evidence")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it."""
+    from ratchet.cli.running import engine, run_live
+    from ratchet.cli.serving import console, entrance
+
+    place = home(args)
+    with engine(place) as running:
+        servers = []
+        said = {"data": str(place.path)}
+        if not args.no_entrance:
+            servers.append(entrance(place))
+            said["entrance"] = f"http://{place.config.entrance.listen}/v1/evidence"
+            if not place.config.entrance.senders:
+                said["senders"] = "nobody may send yet: `ratchet config token`, then [entrance.senders.NAME]"
+        if not args.no_console:
+            served, said["console"], said["token"] = console(place)
+            servers.append(served)
+        if args.json:
+            print_json(said)
+        else:
+            for key, value in said.items():
+                print(f"{key:<9} {value}", flush=True)
+        run_live(place, running, servers)
+    return Exit.DONE
