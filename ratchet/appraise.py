@@ -87,6 +87,7 @@ class Policy:
     minimum_evaluation: int | None = None
     reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     floors: Mapping[str, Floor] = field(default_factory=dict)
+    _hash: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in self.may_be_impossible:
@@ -138,8 +139,10 @@ class Policy:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the RFC 8785 bytes of `to_data`: what a verdict names as its policy."""
-        return digest(canonical(self.to_data()))
+        """SHA-256 over the RFC 8785 bytes of `to_data`: what a verdict names as its policy. Computed once."""
+        if not self._hash:
+            self._hash.append(digest(canonical(self.to_data())))
+        return self._hash[0]
 
     def to_data(self) -> dict[str, Json]:
         """As JSON."""
@@ -162,7 +165,7 @@ class Policy:
         Raises:
             ValueError: a key that is not known, or a value that no policy may have; the text names the key.
         """
-        unknown = set(data) - set(cls.__dataclass_fields__)
+        unknown = set(data) - {name for name, one in cls.__dataclass_fields__.items() if one.init}
         if unknown:
             raise ValueError(f"policy: {sorted(unknown)[0]!r} is not known")
         given = dict(data)

@@ -363,11 +363,12 @@ def shortfalls(floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int]) ->
     return _amd(floor, tcb, bits)
 
 
+_SGX = (*(f"sgx.{n}" for n in range(16)), "pcesvn")
+_TDX = (*_SGX, *(f"tdx.{n}" for n in range(16)))
+
+
 def _intel(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
-    wanted = [f"sgx.{n}" for n in range(16)] + ["pcesvn"]
-    if floor.tee == "tdx":
-        wanted += [f"tdx.{n}" for n in range(16)]
-    missing = [name for name in wanted if name not in tcb]
+    missing = [name for name in (_SGX if floor.tee == "sgx" else _TDX) if name not in tcb]
     if missing:
         return tuple(
             Reason(ABSTAINS, name, None, "a security version", floor.provenance.place, "send whole evidence")

@@ -163,7 +163,7 @@ def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -
 
 
 def _plain(ask: Mapping[str, Json]) -> bool:
-    """Has it only numbers that every JSON reader takes alike (RFC 8785, 3.2.2.3)? A 64-bit mitigation vector may not."""
+    """Has it only numbers that every JSON reader takes alike (RFC 7493, 2.2)? A 64-bit vector may not."""
     return all(abs(n) < 2**53 for part in ("tcb", "bits") for n in ask[part].values())
 
 
