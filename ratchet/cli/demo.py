@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
-from ratchet.cli.output import print_json, progress, table
+from ratchet.cli.output import bar, print_json, table
 
 if TYPE_CHECKING:
-    from collectors.simulated.drive import Comparison
+    from collections.abc import Iterable
+
+    from collectors.simulated.delivery import Fact
+    from collectors.simulated.drive import Driven
     from collectors.simulated.scenario import Scenario
     from ratchet.cli.running import Engine
 
@@ -56,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
     _prepare(place, scenario)
     with engine(place) as running:
         fed = _feed(place, running, scenario)
-        summary = _summary(place, running, scenario, fed, time.monotonic() - began)
+        summary = summarise(place, scenario, fed, time.monotonic() - began)
         if args.json:
-            print_json(summary)
+            print_json(asdict(summary))
         else:
-            _print(summary)
+            print(summary.text())
         if args.once:
-            return Exit.DONE if summary["agrees"] else Exit.OURS
+            return Exit.DONE if summary.agrees else Exit.OURS
         served, address, token = console(place, args.port)
         print(
             f"\nconsole  {address}\ntoken    {token}   (opens it once, within ten minutes)\nCtrl-C ends it.", flush=True
@@ -139,98 +142,116 @@ def _prepare(place: Home, scenario: Scenario) -> None:
     (place.path / "ratchet.toml").write_text("\n".join(lines))
 
 
-def _feed(place: Home, running: Engine, scenario: Scenario) -> dict[str, int]:
+def _feed(place: Home, running: Engine, scenario: Scenario) -> Driven:
     """Put the week on the log, closing a round at each simulated tick."""
     from collectors.simulated.drive import drive, expected_ticks
     from collectors.simulated.vendor import Vendor
     from streams.clock import tick
 
     database = running.database
-    bar = progress(iter(int, 1), expected_ticks(scenario), "simulating")
+    vendor = Vendor(place.path / "vendor")
+    with bar(expected_ticks(scenario), "simulating") as step:
 
-    def close(at: datetime) -> None:
-        database.log.append([("ticks", tick(at))])
-        running.executor.drain()
-        next(bar)
+        def close(at: datetime) -> None:
+            database.log.append([("ticks", tick(at))])
+            running.executor.drain()
+            step()
 
-    fed = drive(
-        scenario, Vendor(place.path / "vendor"), database.log, database.blobs, close, tenant=place.config.tenant
-    )
+        fed = drive(scenario, vendor, database.log, database.blobs, close, tenant=place.config.tenant)
     running.sinks.drain()
-    return {"evidence": fed.evidence, "documents": fed.documents, "ticks": fed.ticks}
+    return fed
 
 
-def _summary(
-    place: Home, running: Engine, scenario: Scenario, fed: dict[str, int], seconds: float
-) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One proposal, and how far it came."""
+
+    proposal: str
+    state: str
+    family: str
+    refuses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What went in, what came out, and how it compares with what was planted. Facts are `rule subject`."""
+
+    scenario: str
+    machines: int
+    evidence: int
+    documents: int
+    ticks: int
+    seconds: float
+    standing: dict[str, int]
+    found: tuple[str, ...]
+    missed: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    proposals: tuple[Change, ...]
+    receipts: dict[str, int]
+    dead_letters: int
+    data: str
+
+    @property
+    def agrees(self) -> bool:
+        """Every planted fact was found, and nothing else was reported."""
+        return not self.missed and not self.unexpected
+
+    def text(self) -> str:
+        """For a terminal."""
+        rows = [(p.proposal[:8], p.state, p.family, p.refuses) for p in self.proposals]
+        said = f"planted    {len(self.found) + len(self.missed)} facts: "
+        said += "each was found, and nothing else was reported" if self.agrees else "NOT as planted"
+        return "\n".join(
+            [
+                f"{self.scenario}: {self.machines} machines, {self.evidence} pieces of evidence, {self.seconds} s",
+                "standing   " + ", ".join(f"{n} {tier}" for tier, n in self.standing.items()),
+                said,
+                *(f"  ✓ {fact}" for fact in self.found),
+                *(f"  MISSED {fact}" for fact in self.missed),
+                *(f"  UNEXPECTED {fact}" for fact in self.unexpected),
+                table(rows, ("PROPOSAL", "STATE", "FAMILY", "REFUSES")),
+                "receipts   " + ", ".join(f"{n} {outcome}" for outcome, n in self.receipts.items()),
+                f"letters    {self.dead_letters} dead",
+                f"data       {self.data}   (`ratchet alerts --data {self.data}`, `ratchet fleet --data {self.data}` …)",
+            ]
+        )
+
+
+def summarise(place: Home, scenario: Scenario, fed: Driven, seconds: float) -> Summary:
+    """Read the results, and hold the alerts against the truth that the scenario carries."""
+    from collectors.simulated.drive import compare
     from collectors.simulated.truth import truth
 
     reader = place.reader()
-    alerts = reader.alerts(None, None, 100_000).rows
-    compared = compare(scenario, alerts)
-    proposals = reader.proposals()
-    receipts = [receipt for row in proposals for receipt in row["receipts"].values()]
-    return {
-        "scenario": scenario.name,
-        "machines": len(scenario.names),
-        **fed,
-        "seconds": round(seconds, 1),
-        "standing": {
-            tier: reader.counts().get(tier, 0) for tier in ("affirming", "warning", "contraindicated", "none")
-        },
-        "planted": len(truth(scenario)),
-        "found": len(compared.found),
-        "missed": sorted(f"{fact.rule} {fact.subject}" for fact in compared.missed),
-        "unexpected": sorted(f"{fact.rule} {fact.subject}" for fact in compared.unexpected),
-        "agrees": compared.agrees,
-        "facts": sorted(f"{fact.rule} {fact.subject}" for fact in compared.found),
-        "proposals": [
-            {
-                "proposal": row["proposal"]["proposal"],
-                "state": row["state"],
-                "family": row["proposal"]["family"],
-                "refuses": len(row["proposal"]["blast"]["refused"]),
-            }
-            for row in proposals
-        ],
-        "receipts": {
-            outcome: sum(r["outcome"] == outcome for r in receipts) for outcome in {r["outcome"] for r in receipts}
-        },
-        "dead_letters": reader.counts().get("dead_letters", 0),
-        "data": str(place.path),
-    }
+    compared = compare(truth(scenario), reader.alerts(None, None, 100_000).rows)
+    rows = reader.proposals()
+    outcomes = [receipt["outcome"] for row in rows for receipt in row["receipts"].values()]
+    counts = reader.counts()
 
+    def named(facts: Iterable[Fact]) -> tuple[str, ...]:
+        return tuple(sorted(f"{fact.rule} {fact.subject}" for fact in facts))
 
-def compare(scenario: Scenario, alerts: list[dict[str, object]]) -> Comparison:
-    """Planted against reported."""
-    from collectors.simulated.drive import compare as held_against
-    from collectors.simulated.truth import truth
-
-    return held_against(truth(scenario), alerts)
-
-
-def _print(said: dict[str, object]) -> None:
-    standing = said["standing"]
-    assert isinstance(standing, dict)
-    print(
-        f"\n{said['scenario']}: {said['machines']} machines, {said['evidence']} pieces of evidence in {said['seconds']} s"
-    )
-    print("standing   " + ", ".join(f"{n} {tier}" for tier, n in standing.items()))
-    print(f"planted    {said['planted']} facts; found {said['found']}")
-    for key, verb in (("missed", "MISSED"), ("unexpected", "UNEXPECTED")):
-        for fact in said[key]:  # type: ignore[attr-defined]  # a list of text
-            print(f"  {verb} {fact}")
-    for fact in said["facts"]:  # type: ignore[attr-defined]  # a list of text
-        print(f"  ✓ {fact}")
-    print(
-        table(
-            ((p["proposal"][:8], p["state"], p["family"], p["refuses"]) for p in said["proposals"]),  # type: ignore[attr-defined]
-            ("PROPOSAL", "STATE", "FAMILY", "REFUSES"),
-        )
-    )
-    print(f"receipts   {said['receipts']}   dead letters {said['dead_letters']}")
-    print(f"data       {said['data']}: look with `ratchet alerts --data {said['data']}`, `ratchet fleet --data …`")
-    print(
-        "every planted fact was found, and nothing else was reported" if said["agrees"] else "NOT as planted",
-        file=sys.stdout,
+    return Summary(
+        scenario=scenario.name,
+        machines=len(scenario.names),
+        evidence=fed.evidence,
+        documents=fed.documents,
+        ticks=fed.ticks,
+        seconds=round(seconds, 1),
+        standing={tier: counts.get(tier, 0) for tier in ("affirming", "warning", "contraindicated", "none")},
+        found=named(compared.found),
+        missed=named(compared.missed),
+        unexpected=named(compared.unexpected),
+        proposals=tuple(
+            Change(
+                row["proposal"]["proposal"],
+                row["state"],
+                row["proposal"]["family"],
+                len(row["proposal"]["blast"]["refused"]),
+            )
+            for row in rows
+        ),
+        receipts={outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
+        dead_letters=counts.get("dead_letters", 0),
+        data=str(place.path),
     )

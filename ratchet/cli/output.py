@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ratchet.event import Json
@@ -45,24 +46,30 @@ def print_rows(rows: Iterable[Mapping[str, Json]]) -> None:
         print_json(row)
 
 
-def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass items through; on a terminal, show on stderr how far it is."""
+    with bar(total, what) as step:
+        for item in items:
+            yield item
+            step()
+
+
+@contextmanager
+def bar(total: int, what: str) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal's stderr, nothing elsewhere; gives what to call at each step."""
     if not sys.stderr.isatty():
-        yield from items
+        yield lambda: None
         return
-    done = 0
-    for done, item in enumerate(items, 1):
-        yield item
-        if done % 64 == 0 or done == total:
-            _draw(done, total, what)
-    _draw(done, total, what)
+    done, drawn = 0, -1
+
+    def step() -> None:
+        nonlocal done, drawn
+        done += 1
+        filled = min(30, 30 * done // max(1, total))
+        if filled != drawn or done % 64 == 0:
+            drawn = filled
+            sys.stderr.write(f"\r{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} ")
+            sys.stderr.flush()
+
+    yield step
     sys.stderr.write("\n")
-
-
-def _draw(done: int, total: int | None, what: str) -> None:
-    if total:
-        filled = min(30, 30 * done // total)
-        sys.stderr.write(f"\r{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} ")
-    else:
-        sys.stderr.write(f"\r{what} {done} ")
-    sys.stderr.flush()
