@@ -1,0 +1,488 @@
+"""AMD SEV-SNP reports: is this report genuine? Every proof step is taken, whatever came of those before it.
+
+1. parse: version, reserved fields (AMD 56860, table "ATTESTATION_REPORT").
+2. chain: VCEK -> ASK -> ARK, or VLEK -> ASVK -> ARK, to a trusted root, all valid at the time (AMD 57230, 3).
+3. revocation: AMD's revocation list names none of them (AMD 57230, 4.3).
+4. signature: ECDSA P-384 with SHA-384 over bytes 0 to 0x29F, by the VCEK or VLEK.
+5. binding: its extensions say the report's REPORTED_TCB and CHIP_ID; its kind is the one that the report names; its
+   product line is that of the report's CPUID (AMD 57230, 3.1).
+6. collateral: what was used of AMD's documents was in force at the time.
+7. freshness: report data holds the challenge.
+
+Not checked, on purpose: launch TCB against current TCB (a guest may have been launched on older firmware that was
+updated since, or imported), committed against current TCB (firmware may be provisional): floors and correlation judge
+both. The serial number of the leaf: AMD gives every VCEK number 0.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA384
+
+from ratchet.certificate import BadCertificate, Certificate, NoPath, Path, RevocationList, path
+from ratchet.collateral import Collateral, Kind, Known, Root, Vendor, amd
+from ratchet.collateral.roots import known_signers
+from ratchet.event import BlobId, digest, stamp
+from ratchet.evidence import Claims, Evidence, Field, Format, Outcome, Proof, Step, StepName, freshness, snp_report
+from ratchet.evidence.snp_report import SIGNED, SIZE, SPEC, VERSIONS, SnpReport
+from ratchet.reason import Reason
+
+MAX_TABLE_ENTRIES = 16
+"""Of a guest certificate table; real ones have three or four."""
+MAX_ENTRY = 16 * 1024
+"""Bytes of one of its entries."""
+MAX_LEAVES = 8
+"""Endorsement keys that are considered for one report."""
+MAX_MEMO = 65536
+"""Entries of the memo that this module lets it grow to before it starts anew."""
+
+_TABLE_SPEC = "AMD 56421, guest-hypervisor communication block, SNP Extended Guest Request (certificate table)"
+_VEK_SPEC = "AMD 57230, 3.1 (certificate extensions)"
+_SIGNATURE_SPEC = 'AMD 56860, table "Signature Format for ECDSA P-384 with SHA-384"'
+_REPORT_DATA_SPEC = "AMD 56860, MSG_REPORT_REQ (REPORT_DATA)"
+_ECDSA = ECDSA(SHA384())
+_NO_CHIP, _NO_DIGEST = bytes(64), bytes(48)
+
+
+def fields(raw: bytes) -> tuple[Field, ...]:
+    """Every claim with its place in the bytes; empty where they cannot be parsed."""
+    return snp_report.fields(raw)
+
+
+def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
+    """Judge one report; see the module's steps. Never raises for bad bytes."""
+    raw = evidence.raw
+    blob = digest(raw)
+    try:
+        report = snp_report.read(raw)
+    except ValueError as short:
+        return _unparsed(
+            blob, evidence, Outcome.FAILED, Reason("truncated", "report", len(raw), SIZE, SPEC), str(short)
+        )
+    if report.version not in VERSIONS:
+        # A newer version may be perfectly genuine; an older one was never issued with a signature that counts.
+        outcome = Outcome.NOT_POSSIBLE if report.version > VERSIONS[-1] else Outcome.FAILED
+        why = Reason("unsupported_version", "report", report.version, list(VERSIONS), SPEC, "update Ratchet")
+        return _unparsed(blob, evidence, outcome, why, f"report version {report.version} is not known here")
+
+    memo = collateral.memo
+    if len(memo) > MAX_MEMO:
+        memo.clear()
+    endorsed = _endorsed(evidence, memo)
+    search = _Search(report, endorsed, collateral, at)
+    leaf, way = search.best()
+    proven = isinstance(way, Path)
+    product = report.product if report.version >= 3 else leaf.product if leaf and proven else None
+    revocation, crls = _revocation(leaf, way, collateral, at)
+    steps = (
+        _parse_step(report, product, len(raw), endorsed),
+        _chain_step(report, product, leaf, way, at),
+        revocation,
+        _signature_step(report, raw, leaf),
+        _binding_step(report, leaf),
+        _collateral_step(search, way, crls, at),
+        freshness.step(report.report_data, evidence.challenge, _REPORT_DATA_SPEC),
+    )
+    if proven and any(leaf is one for one in endorsed.leaves) and memo.get(endorsed.key) is not endorsed:
+        memo[endorsed.key] = endorsed  # only what leads to a trusted root: refused bytes cannot crowd the memo
+    used = {known.id for known in (*crls, *search.used(leaf, way))}
+    return Proof(
+        evidence=blob,
+        format=Format.SNP_REPORT,
+        steps=steps,
+        claims=_claims(report, product),
+        root=way.root if isinstance(way, Path) else None,
+        collateral=tuple(sorted(used)),
+        valid_until=min((way.valid_until, *(k.valid_until for k in crls))) if isinstance(way, Path) else None,
+    )
+
+
+def _unparsed(blob: BlobId, evidence: Evidence, outcome: Outcome, why: Reason, detail: str) -> Proof:
+    missing = Reason("unparsed", "report", None, "a report that can be read", SPEC)
+    steps = [Step(StepName.PARSE, outcome, detail, SPEC, (why,))]
+    steps += [
+        Step(name, Outcome.NOT_POSSIBLE, "the report could not be read", SPEC, (missing,))
+        for name in StepName
+        if name not in (StepName.PARSE, StepName.FRESHNESS)
+    ]
+    steps.append(freshness.step(None, evidence.challenge, _REPORT_DATA_SPEC))
+    return Proof(blob, Format.SNP_REPORT, tuple(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _Endorsed:
+    """The certificates that came with a report, read.
+
+    Attributes:
+        key: what they are remembered by; None where none came.
+        leaves: endorsement keys.
+        signers: ASKs and ASVKs.
+        table: what became of the bytes behind the report, for people.
+    """
+
+    key: object
+    leaves: tuple[amd.Vek, ...]
+    signers: tuple[Certificate, ...]
+    table: str
+
+
+def _endorsed(evidence: Evidence, memo: dict[object, object]) -> _Endorsed:
+    raw = evidence.raw
+    if not evidence.endorsements and len(raw) == SIZE:
+        return _NOTHING
+    key = ("snp.endorsed", evidence.endorsements, raw[SIZE:])
+    kept = memo.get(key)
+    if isinstance(kept, _Endorsed):
+        return kept
+    table = certificate_table(raw[SIZE:])
+    documents = [*table, *evidence.endorsements]
+    for one in evidence.endorsements:
+        documents += certificate_table(one)
+    said = ""
+    if len(raw) > SIZE:
+        what = f"a table of {len(table)} certificates" if table else "no certificates, passed over"
+        said = f"; {len(raw) - SIZE} bytes behind it: {what}"
+    leaves: list[amd.Vek] = []
+    signers: list[Certificate] = []
+    for document in documents:
+        for certificate in amd.certificates(document):
+            try:
+                leaf = amd.vek(certificate)
+            except BadCertificate:
+                continue
+            if leaf is not None and len(leaves) < MAX_LEAVES:
+                leaves.append(leaf)
+            elif leaf is None and amd.chain(certificate) is not None and len(signers) < MAX_LEAVES:
+                signers.append(certificate)
+    return _Endorsed(key, tuple(leaves), tuple(signers), said)
+
+
+_NOTHING = _Endorsed(None, (), (), "")
+
+
+def certificate_table(data: bytes) -> tuple[bytes, ...]:
+    """The certificates in a guest certificate table: entries of GUID, u32 offset and u32 length, ended by a zero GUID.
+
+    GUIDs are not read: hypervisors disagree about their byte order, and a certificate says itself what it is. Bytes
+    that are no such table give none.
+    """
+    found: list[tuple[int, int]] = []
+    for i in range(MAX_TABLE_ENTRIES + 1):
+        start = 24 * i
+        if start + 24 > len(data):
+            return ()
+        offset, length = struct.unpack_from("<II", data, start + 16)
+        if data.count(0, start, start + 16) == 16:
+            return tuple(data[o : o + n] for o, n in found if o >= start + 24)
+        if offset + length > len(data) or length > MAX_ENTRY:
+            return ()
+        found.append((offset, length))
+    return ()
+
+
+class _Search:
+    """Which endorsement key belongs to the report, and how it leads to a root."""
+
+    def __init__(self, report: SnpReport, endorsed: _Endorsed, collateral: Collateral, at: datetime) -> None:
+        self.report = report
+        self.endorsed = endorsed
+        self.collateral = collateral
+        self.at = at
+        self.roots = tuple(root for root in collateral.roots if root.vendor is Vendor.AMD)
+        self._known: list[Known] = []
+
+    def best(self) -> tuple[amd.Vek | None, Path | NoPath | None]:
+        """The key that fits best, one that leads to a trusted root before others that fit as well."""
+        fallback: tuple[amd.Vek | None, Path | NoPath | None] = (None, None)
+        leaves = list(self.endorsed.leaves)
+        if not any(self._fit(leaf) == _PERFECT for leaf in leaves):
+            leaves += self._from_collateral()
+        if not leaves:
+            return fallback
+        fits = [(self._fit(leaf), leaf) for leaf in leaves[:MAX_LEAVES]]
+        top = max(fit for fit, _ in fits)
+        for fit, leaf in fits:
+            if fit == top:
+                way = self._way(leaf)
+                if isinstance(way, Path):
+                    return leaf, way
+                if fallback[0] is None:
+                    fallback = leaf, way
+        return fallback
+
+    def _fit(self, leaf: amd.Vek) -> int:
+        report = self.report
+        kind = leaf.kind == report.signing_key
+        chip = leaf.hwid is None or report.chip_id.startswith(leaf.hwid) or report.chip_id == _NO_CHIP
+        return 4 * kind + 2 * chip + (leaf.tcb == report.reported_tcb)
+
+    def _from_collateral(self) -> Iterator[amd.Vek]:
+        kind, chip, tcb = self.report.signing_key, self.report.chip_id, self.report.reported_tcb
+        for root in self.roots:
+            product = self._product(root)
+            if product not in amd.TCB_LAYOUT or self.report.product not in (None, product):
+                continue
+            known = self.collateral.choose(Kind.AMD_VEK, amd.vek_key(root.name, kind, product, chip, tcb), self.at)
+            if known is not None and isinstance(known.parsed, amd.Vek):
+                self._known.append(known)
+                yield known.parsed
+
+    def _product(self, root: Root) -> str:
+        key = ("amd.product", root.fingerprint)
+        product = self.collateral.memo.get(key)
+        if not isinstance(product, str):
+            product = amd.product_of(root) or ""
+            self.collateral.memo[key] = product
+        return product
+
+    def _way(self, leaf: amd.Vek) -> Path | NoPath:
+        roots = tuple(root for root in self.roots if self._product(root) == leaf.product)
+        if not roots:
+            return NoPath("unknown_product", leaf.product, "a product line whose root is trusted")
+        signers = list(self.endorsed.signers)
+        for root in roots:
+            known = self.collateral.choose(Kind.AMD_CHAIN, f"{root.name}/{leaf.product}/{leaf.kind}", self.at)
+            if known is not None and isinstance(known.parsed, amd.Chain):
+                self._known.append(known)
+                signers.append(known.parsed.certificate)
+        signers += [one for one in known_signers() if one.subject == leaf.certificate.issuer]
+        way = path(leaf.certificate, signers, roots, self.collateral.memo)
+        return way if isinstance(way, NoPath) else self._as_amd_chains(leaf, way)
+
+    def _as_amd_chains(self, leaf: amd.Vek, way: Path) -> Path | NoPath:
+        """AMD's chains have one shape: a root, one signer of the leaf's kind and product, the leaf."""
+        signer = amd.chain(way.certificates[1]) if len(way.certificates) == 2 else None
+        if signer is not None and (signer.product, signer.signs) == (leaf.product, leaf.kind):
+            return way
+        return NoPath("chain_wrong_shape", way.detail, f"{leaf.kind} <- ASK or ASVK <- ARK")
+
+    def used(self, leaf: amd.Vek | None, way: Path | NoPath | None) -> Iterator[Known]:
+        """Which statements the outcome rests on."""
+        certificates = way.certificates if isinstance(way, Path) else ()
+        for known in self._known:
+            parsed = known.parsed
+            if parsed is leaf or (isinstance(parsed, amd.Chain) and parsed.certificate in certificates):
+                yield known
+
+
+_PERFECT = 7
+
+
+def _parse_step(report: SnpReport, product: str | None, size: int, endorsed: _Endorsed) -> Step:
+    detail = f"SNP report version {report.version}{endorsed.table}"
+    faults = snp_report.faults(report)
+    if faults:
+        return Step(StepName.PARSE, Outcome.FAILED, f"{detail}; not as specified", SPEC, faults)
+    if report.version >= 3 and product is None:
+        got = f"CPUID family {report.cpuid_family:#x}, model {report.cpuid_model:#x}"
+        why = Reason("unknown_product", "report", got, sorted(amd.TCB_LAYOUT), SPEC, "update Ratchet")
+        return Step(StepName.PARSE, Outcome.NOT_POSSIBLE, f"{detail}; of a product line not known here", SPEC, (why,))
+    return Step(StepName.PARSE, Outcome.PASSED, detail, SPEC)
+
+
+def _chain_step(
+    report: SnpReport, product: str | None, leaf: amd.Vek | None, way: Path | NoPath | None, at: datetime
+) -> Step:
+    name, source = StepName.CHAIN, amd.CHAIN_SPEC
+    if leaf is None or way is None:
+        return Step(name, Outcome.NOT_POSSIBLE, "no VCEK or VLEK is known", source, (_no_key(report, product),))
+    if isinstance(way, NoPath):
+        remedy = f"fetch {amd.chain_url(leaf.product, leaf.kind)}"
+        why = Reason(way.code, leaf.kind.lower(), way.got, way.want, source, remedy)
+        # What is only missing, or not known here, proves nothing against the machine.
+        possible = way.code not in ("chain_incomplete", "unknown_product")
+        outcome = Outcome.FAILED if possible else Outcome.NOT_POSSIBLE
+        return Step(name, outcome, f"{leaf.kind} of {leaf.product} leads to no trusted root", source, (why,))
+    if at < way.valid_from or at > way.valid_until:
+        late = at > way.valid_until
+        code = "certificate_expired" if late else "certificate_not_yet_valid"
+        limit = stamp(way.valid_until if late else way.valid_from)
+        want = f"{'at most' if late else 'at least'} {limit}"
+        why = Reason(code, leaf.kind.lower(), stamp(at), want, "RFC 5280, 4.1.2.5", "fetch the certificate again")
+        return Step(name, Outcome.FAILED, f"{way.detail}, {'expired' if late else 'not valid yet'}", source, (why,))
+    return Step(name, Outcome.PASSED, way.detail, source)
+
+
+def _no_key(report: SnpReport, product: str | None) -> Reason:
+    want = f"{report.signing_key} for REPORTED_TCB {report.reported_tcb.hex()}"
+    remedy = "send the certificates beside the report (SNP extended guest request)"
+    if (
+        product is not None
+        and product in amd.TCB_LAYOUT
+        and report.signing_key == "VCEK"
+        and report.chip_id != _NO_CHIP
+    ):
+        remedy = f"fetch {amd.vek_url(product, report.chip_id, report.reported_tcb)}"
+    return Reason("no_endorsement_key", "vek", None, want, amd.CHAIN_SPEC, remedy)
+
+
+def _revocation(
+    leaf: amd.Vek | None, way: Path | NoPath | None, collateral: Collateral, at: datetime
+) -> tuple[Step, tuple[Known, ...]]:
+    """AMD's list is the ARK's, about ASKs and ASVKs. One by an ASK or ASVK about its leaves is honoured where known."""
+    name, source = StepName.REVOCATION, amd.CRL_SPEC
+    if leaf is None or not isinstance(way, Path):
+        why = Reason("chain_unproven", "crl", None, "a chain to a trusted root", source)
+        return Step(name, Outcome.NOT_POSSIBLE, "without a chain there is no list to ask", source, (why,)), ()
+    signer = way.certificates[1]
+    key = f"{way.root.name}/{leaf.product}"
+    lists = [
+        (known, about)
+        for place, about in (
+            (key, ((signer, signer.serial), (leaf.certificate, leaf.certificate.serial))),
+            (f"{key}/{leaf.kind}", ((leaf.certificate, leaf.certificate.serial),)),
+        )
+        if (known := collateral.choose(Kind.AMD_CRL, place, at)) is not None
+        and isinstance(known.parsed, RevocationList)
+        and (place == key or not amd.crl_signature(known.parsed, signer))
+    ]
+    used = tuple(known for known, _ in lists)
+    for known, about in lists:
+        assert isinstance(known.parsed, RevocationList)
+        for certificate, serial in about:
+            by_root = known.parsed.issuer != signer.subject
+            # In the ARK's list number 0 cannot mean a leaf: all of AMD's have it, and none was issued by the ARK.
+            if serial in known.parsed.revoked and (serial != 0 or not by_root):
+                got = f"{certificate.subject_name}, serial number {serial}"
+                why = Reason("certificate_revoked", leaf.kind.lower(), got, "not revoked", f"{source}; {known.id}")
+                return Step(name, Outcome.FAILED, f"{certificate.subject_name} is revoked", source, (why,)), used
+    return _unrevoked(leaf, used, collateral, key, at), used
+
+
+def _unrevoked(leaf: amd.Vek, used: tuple[Known, ...], collateral: Collateral, key: str, at: datetime) -> Step:
+    name, source = StepName.REVOCATION, amd.CRL_SPEC
+    remedy = f"fetch {amd.crl_url(leaf.product, leaf.kind)}"
+    if not used or used[0].key != key:
+        unsound = collateral.rejected(Kind.AMD_CRL, key, at)
+        reasons = unsound.reasons if unsound else ()
+        why = Reason("no_crl", "crl", None, f"the revocation list of {key}", source, remedy)
+        return Step(name, Outcome.NOT_POSSIBLE, "no revocation list is known", source, (why, *reasons))
+    stale = [_out_of_force(known, at, remedy) for known in used if not known.valid_from <= at <= known.valid_until]
+    if stale:
+        detail = "the revocation list known is not in force"
+        return Step(name, Outcome.NOT_POSSIBLE, detail, source, tuple(stale))
+    return Step(name, Outcome.PASSED, f"not in the list of {stamp(used[0].valid_from)[:10]}", source)
+
+
+def _out_of_force(known: Known, at: datetime, remedy: str) -> Reason:
+    if at > known.valid_until:
+        want = f"in force until {stamp(known.valid_until)}"
+        return Reason("crl_expired", "crl", stamp(at), want, f"{amd.CRL_SPEC}; {known.id}", remedy)
+    want = f"in force from {stamp(known.valid_from)}"
+    return Reason("crl_not_yet_valid", "crl", stamp(at), want, f"{amd.CRL_SPEC}; {known.id}", remedy)
+
+
+def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None) -> Step:
+    name, source = StepName.SIGNATURE, _SIGNATURE_SPEC
+    unsigned = not (any(report.signature_r) or any(report.signature_s))
+    if unsigned and (report.signing_key == "none" or report.mask_chip_key):
+        why = Reason("not_signed", "report", report.signing_key, "VCEK or VLEK", source, "let the host sign reports")
+        return Step(name, Outcome.NOT_POSSIBLE, "the firmware was told not to sign", source, (why,))
+    if leaf is None:
+        why = Reason("no_endorsement_key", "vek", None, "the key that signed it", source)
+        return Step(name, Outcome.NOT_POSSIBLE, "no key to check it with", source, (why,))
+    # Little-endian and 72 bytes long each; a value above the curve's order is refused by the check itself.
+    r, s = int.from_bytes(report.signature_r, "little"), int.from_bytes(report.signature_s, "little")
+    try:
+        leaf.key.verify(encode_dss_signature(r, s), raw[:SIGNED], _ECDSA)
+    except InvalidSignature:
+        want = f"a signature by {leaf.kind} {leaf.certificate.fingerprint[:16]}"
+        remedy = "take new evidence; if it fails again, the machine or the way from it is not to be trusted"
+        why = Reason("signature_invalid", "report", None, want, source, remedy)
+        return Step(name, Outcome.FAILED, f"not signed by this {leaf.kind}", source, (why,))
+    return Step(name, Outcome.PASSED, f"ECDSA P-384 with SHA-384 by the {leaf.kind}", source)
+
+
+def _binding_step(report: SnpReport, leaf: amd.Vek | None) -> Step:
+    name, source = StepName.BINDING, _VEK_SPEC
+    if leaf is None:
+        why = Reason("no_endorsement_key", "vek", None, "the key that signed it", source)
+        return Step(name, Outcome.NOT_POSSIBLE, "no certificate to compare with", source, (why,))
+    reasons = [*_signer_faults(report, leaf), *_tcb_faults(report, leaf), *_chip_faults(report, leaf)]
+    if reasons:
+        return Step(name, Outcome.FAILED, f"the {leaf.kind} is not of this report", source, tuple(reasons))
+    if leaf.hwid is None:
+        detail = f"VLEK of {leaf.csp}: REPORTED_TCB agrees"
+    elif report.chip_id == _NO_CHIP:
+        detail = "REPORTED_TCB agrees; the chip id is masked"
+    else:
+        detail = "REPORTED_TCB and CHIP_ID agree"
+    return Step(name, Outcome.PASSED, detail, source)
+
+
+def _signer_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:
+    if report.signing_key != leaf.kind:
+        yield Reason("signer_mismatch", "vek", leaf.kind, report.signing_key, SPEC, "send the certificate of that key")
+    if report.version >= 3 and report.product != leaf.product:
+        cpuid = f"CPUID family {report.cpuid_family:#x}, model {report.cpuid_model:#x}"
+        want = f"{report.product or 'the product line'} of {cpuid}"
+        yield Reason("product_mismatch", "vek", leaf.product, want, _VEK_SPEC)
+    named = leaf.product_name.partition("-")[0]
+    if named in amd.TCB_LAYOUT and named != leaf.product:
+        yield Reason("product_mismatch", "vek", leaf.product_name, leaf.product, _VEK_SPEC)
+
+
+def _tcb_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:
+    tcb = leaf.tcb
+    if tcb is None:
+        yield Reason("unknown_product", "vek", leaf.product, sorted(amd.TCB_LAYOUT), _VEK_SPEC, "update Ratchet")
+    elif tcb != report.reported_tcb:
+        for component, got, want in zip(amd.TCB_LAYOUT[leaf.product], tcb, report.reported_tcb, strict=True):
+            if got != want:
+                remedy = "send the certificate for the TCB that the report states"
+                yield Reason("tcb_mismatch", component, got, want, _VEK_SPEC, remedy)
+
+
+def _chip_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:
+    if leaf.hwid is None or report.chip_id == _NO_CHIP:  # a VLEK is of no chip; the host may mask the id
+        return
+    if report.chip_id != leaf.hwid.ljust(64, b"\0"):
+        remedy = "send the certificate of the chip that made the report"
+        yield Reason("chip_mismatch", "chip_id", leaf.hwid.hex(), report.chip_id.hex(), _VEK_SPEC, remedy)
+
+
+def _collateral_step(search: _Search, way: Path | NoPath | None, crls: tuple[Known, ...], at: datetime) -> Step:
+    name, source = StepName.COLLATERAL, amd.CHAIN_SPEC
+    if not isinstance(way, Path):
+        want = "the ASK or ASVK, and the VCEK or VLEK"
+        why = Reason("chain_unproven", "amd", None, want, source, "fetch them from AMD's key distribution service")
+        return Step(name, Outcome.NOT_POSSIBLE, "AMD's certificates are not at hand", source, (why,))
+    stale = tuple(
+        _out_of_force(known, at, "fetch it again") for known in crls if not known.valid_from <= at <= known.valid_until
+    )
+    if stale:
+        return Step(name, Outcome.NOT_POSSIBLE, "a revocation list that is not in force", source, stale)
+    if not way.valid_from <= at <= way.valid_until:
+        limits = f"{stamp(way.valid_from)} to {stamp(way.valid_until)}"
+        why = Reason("certificate_expired", "chain", stamp(at), limits, "RFC 5280, 4.1.2.5", "fetch it again")
+        return Step(name, Outcome.FAILED, "certificates that are not in force", source, (why,))
+    return Step(name, Outcome.PASSED, f"in force until {stamp(way.valid_until)[:10]}", source)
+
+
+def _claims(report: SnpReport, product: str | None) -> Claims:
+    layout = product or ("Milan" if report.version < 3 else "")  # before version 3 there was one layout
+    chip = report.chip_id
+    size = amd.HWID_SIZE.get(layout, 64)
+    if any(chip[size:]):
+        size = 64
+    return Claims(
+        format=Format.SNP_REPORT,
+        tee="snp",
+        family=f"snp/{product or 'unknown'}",
+        platform=None if chip == _NO_CHIP else f"chip:{chip[:size].hex()}",
+        instance=report.report_id.hex() if any(report.report_id) else report.measurement.hex(),
+        measurement=report.measurement.hex(),
+        signer=None if report.id_key_digest == _NO_DIGEST else report.id_key_digest.hex(),
+        debug=bool(report.policy >> snp_report.POLICY_BITS["debug"] & 1),
+        report_data=report.report_data,
+        tcb=snp_report.tcb(report, layout),
+        bits=snp_report.bits(report),
+        native=report,
+    )
