@@ -1,166 +1,64 @@
-"""X.509 certificates and revocation lists, for every vendor: read strictly, and linked to a trusted root (RFC 5280).
-
-Read by hand rather than with `cryptography.x509`: AMD's leaves have serial number 0, which it warns about and means to
-refuse; certificates that verdicts rest on should be read one way only; and it is faster. Signatures are checked by
-`cryptography` (OpenSSL) alone.
+"""X.509 chains, for every vendor: from a certificate to a trusted root (RFC 5280, 6).
 
 A chain is a matter of bytes: `path` says whether one leads to a root, and between which times it may be believed.
-Whether it is believed now is asked of a `Path` afterwards, so nothing kept in a memo depends on the time.
+Whether it is believed now is asked of a `Path` afterwards, so nothing kept in a memo depends on the time. Signatures
+are checked by `cryptography` (OpenSSL) alone. How the bytes are read is `ratchet.x509`'s business, whose names are here
+too.
 """
 
 from __future__ import annotations
 
-import binascii
-import hashlib
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from ratchet import der
-from ratchet.der import BadDer
+from ratchet.x509 import (
+    MAX_CERTIFICATES,
+    Algorithm,
+    BadCertificate,
+    Certificate,
+    PublicKey,
+    RevocationList,
+    pem_blocks,
+    read_certificate,
+    read_crl,
+)
 
 if TYPE_CHECKING:
     from ratchet.collateral import Root
 
+__all__ = [
+    "Algorithm",
+    "BadCertificate",
+    "Certificate",
+    "Memo",
+    "NoPath",
+    "Path",
+    "PublicKey",
+    "RevocationList",
+    "as_der",
+    "lowest",
+    "path",
+    "pem_blocks",
+    "read_certificate",
+    "read_chain",
+    "read_crl",
+    "root_certificate",
+    "signed_by",
+]
+
 Memo = MutableMapping[object, object]
 """What was computed from immutable bytes; see `ratchet.collateral.Collateral.memo`."""
 
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-
-MAX_CERTIFICATE = 16 * 1024
-MAX_CERTIFICATES = 16
-"""Of one chain as it is sent. Real ones have three."""
-MAX_CRL = 2 * 1024 * 1024
-MAX_REVOKED = 65536
 MAX_DEPTH = 5
 """Certificates in a path, the root not counted. Intel's and AMD's have two."""
 MAX_CLIMBS = 32
 """Certificates looked at for one path, so that many of one name cannot be tried in every order."""
-
-COMMON_NAME = "2.5.4.3"
-BASIC_CONSTRAINTS = "2.5.29.19"
-KEY_USAGE = "2.5.29.15"
-SUBJECT_KEY_ID = "2.5.29.14"
-AUTHORITY_KEY_ID = "2.5.29.35"
-CRL_DISTRIBUTION_POINTS = "2.5.29.31"
-CRL_NUMBER = "2.5.29.20"
-
-_DIGITAL_SIGNATURE, _CERT_SIGN, _CRL_SIGN = 0x80, 0x04, 0x02  # RFC 5280, 4.2.1.3: bits 0, 5 and 6 of the first byte
-
-_UNDERSTOOD = frozenset({BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_KEY_ID, AUTHORITY_KEY_ID, CRL_DISTRIBUTION_POINTS})
-"""Extensions that may be critical; another critical one makes the certificate unusable (RFC 5280, 4.2)."""
-
-
-class BadCertificate(ValueError):
-    """The bytes are no certificate or revocation list that may be relied on. The text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Algorithm:
-    """How something is signed.
-
-    Attributes:
-        family: `ecdsa` or `rsa-pss`.
-        digest: the hash.
-        salt: bytes of salt, for `rsa-pss`.
-    """
-
-    family: str
-    digest: hashes.HashAlgorithm
-    salt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """One certificate, as it stands in its bytes.
-
-    Attributes:
-        der: the whole.
-        fingerprint: SHA-256 of it, hex.
-        tbs: the part that is signed.
-        signature, algorithm: over `tbs`, by the issuer.
-        serial: serial number; AMD's leaves have 0.
-        issuer, subject: names in DER, to be compared byte by byte.
-        issuer_name, subject_name: their common names, for people; empty where there is none.
-        not_before, not_after: both included.
-        key: the subject's.
-        is_ca, path_length: basic constraints; None where no length is set.
-        usage: first byte of key usage; None where the extension is absent.
-        key_id, authority_key_id: None where absent.
-        extensions: by dotted OID, the octets inside.
-        critical: OIDs of critical extensions that are not understood here.
-    """
-
-    der: bytes
-    fingerprint: str
-    tbs: bytes
-    signature: bytes
-    algorithm: Algorithm
-    serial: int
-    issuer: bytes
-    subject: bytes
-    issuer_name: str
-    subject_name: str
-    not_before: datetime
-    not_after: datetime
-    key: PublicKey
-    is_ca: bool
-    path_length: int | None
-    usage: int | None
-    key_id: bytes | None
-    authority_key_id: bytes | None
-    extensions: Mapping[str, bytes]
-    critical: frozenset[str]
-
-    @property
-    def may_sign_certificates(self) -> bool:
-        """A CA, and its key usage does not forbid it."""
-        return self.is_ca and (self.usage is None or bool(self.usage & _CERT_SIGN))
-
-    @property
-    def may_sign_crls(self) -> bool:
-        """Its key usage does not forbid it."""
-        return self.usage is None or bool(self.usage & _CRL_SIGN)
-
-    @property
-    def may_sign_data(self) -> bool:
-        """Its key usage does not forbid it."""
-        return self.usage is None or bool(self.usage & _DIGITAL_SIGNATURE)
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationList:
-    """A certificate revocation list (RFC 5280, 5).
-
-    Attributes:
-        der: the whole.
-        tbs, signature, algorithm: as in `Certificate`.
-        issuer, issuer_name: who signs it.
-        this_update: when it was made.
-        next_update: until when it is to be believed; None where it does not say, which no vendor's list leaves out.
-        revoked: serial numbers.
-        authority_key_id: of the issuer's key; None where absent.
-        critical: OIDs of critical extensions, none of which is understood here: delta and indirect lists have some.
-    """
-
-    der: bytes
-    tbs: bytes
-    signature: bytes
-    algorithm: Algorithm
-    issuer: bytes
-    issuer_name: str
-    this_update: datetime
-    next_update: datetime | None
-    revoked: frozenset[int]
-    authority_key_id: bytes | None
-    critical: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,317 +103,12 @@ class NoPath:
     want: str
 
 
-_SIGNATURES: dict[str, Algorithm] = {
-    "1.2.840.10045.4.3.2": Algorithm("ecdsa", hashes.SHA256()),  # RFC 5758, 3.2
-    "1.2.840.10045.4.3.3": Algorithm("ecdsa", hashes.SHA384()),
-    "1.2.840.10045.4.3.4": Algorithm("ecdsa", hashes.SHA512()),
-}
-_RSA_PSS = "1.2.840.113549.1.1.10"  # RFC 4055, 3.1
-_MGF1 = "1.2.840.113549.1.1.8"
-_DIGESTS: dict[str, hashes.HashAlgorithm] = {
-    "2.16.840.1.101.3.4.2.1": hashes.SHA256(),
-    "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
-    "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
-}
-_CURVES = ("secp256r1", "secp384r1")
-_MIN_RSA, _MAX_RSA = 2048, 8192
-"""Bits. Below is too weak; above, a hostile key would cost more than it is worth."""
-
-
-def read_certificate(data: bytes) -> Certificate:
-    """One certificate from DER.
-
-    Raises:
-        BadCertificate: not DER, not X.509 version 3, inconsistent, or of a key or signature kind that no vendor uses.
-    """
-    if len(data) > MAX_CERTIFICATE:
-        raise BadCertificate(f"{len(data)} bytes, at most {MAX_CERTIFICATE} are read")
-    try:
-        return _certificate(data)
-    except BadDer as error:
-        raise BadCertificate(str(error)) from None
-
-
-def _certificate(data: bytes) -> Certificate:
-    body, outer, signature = _signed(data)
-    parts = der.children(data, body[1], body[2], 16)
-    if not parts or parts[0][0] != 0xA0:
-        raise BadCertificate("not X.509 version 3")
-    version = der.children(data, parts[0][1], parts[0][2], 1)
-    if len(version) != 1 or der.integer(data, version[0]) != 2:
-        raise BadCertificate("not X.509 version 3")
-    if len(parts) < 7:
-        raise BadCertificate("incomplete")
-    serial, inner, issuer, validity, subject, spki = parts[1:7]
-    if data[inner[1] : inner[2]] != data[outer[1] : outer[2]] or inner[0] != outer[0]:
-        raise BadCertificate("its two signature algorithms differ")
-    if (issuer[0], validity[0], subject[0], spki[0]) != (der.SEQUENCE,) * 4:
-        raise BadCertificate("fields of the wrong type")
-    times = der.children(data, validity[1], validity[2], 2)
-    if len(times) != 2:
-        raise BadCertificate("validity is not two times")
-    not_before, not_after = der.moment(data, times[0]), der.moment(data, times[1])
-    extensions, critical = _extensions(data, parts[7:], 0xA3)
-    is_ca, path_length = _basic_constraints(extensions.get(BASIC_CONSTRAINTS))
-    return Certificate(
-        der=data,
-        fingerprint=hashlib.sha256(data).hexdigest(),
-        tbs=data[_begin(data) : body[2]],
-        signature=signature,
-        algorithm=_algorithm(data, outer),
-        serial=der.integer(data, serial),
-        issuer=data[inner[2] : issuer[2]],
-        subject=data[validity[2] : subject[2]],
-        issuer_name=_common_name(data, issuer),
-        subject_name=_common_name(data, subject),
-        not_before=not_before,
-        not_after=not_after,
-        key=_key(data[subject[2] : spki[2]]),
-        is_ca=is_ca,
-        path_length=path_length,
-        usage=_key_usage(extensions.get(KEY_USAGE)),
-        key_id=_key_id(extensions.get(SUBJECT_KEY_ID)),
-        authority_key_id=_authority_key_id(extensions.get(AUTHORITY_KEY_ID)),
-        extensions=extensions,
-        critical=critical - _UNDERSTOOD,
-    )
-
-
-def _begin(data: bytes) -> int:
-    """Where the first element inside the outermost sequence begins, its tag and length included."""
-    return der.element(data, 0, len(data))[1]
-
-
-def _signed(data: bytes) -> tuple[der.Element, der.Element, bytes]:
-    """The three parts of a certificate or CRL: what is signed, how, and the signature."""
-    parts = der.children(data, *der.only(data, der.SEQUENCE), 3)
-    if len(parts) != 3 or parts[0][0] != der.SEQUENCE or parts[1][0] != der.SEQUENCE:
-        raise BadDer("not something signed")
-    return parts[0], parts[1], der.bits(data, parts[2])
-
-
-def _algorithm(data: bytes, one: der.Element) -> Algorithm:
-    parts = der.children(data, one[1], one[2], 2)
-    if not parts:
-        raise BadDer("signature algorithm without a name")
-    name = der.oid(data, parts[0])
-    if name == _RSA_PSS and len(parts) == 2 and parts[1][0] == der.SEQUENCE:
-        return _pss(data, parts[1])
-    known = _SIGNATURES.get(name)
-    if known is None or len(parts) != 1:
-        raise BadCertificate(f"signature algorithm {name} is not one that a vendor uses")
-    return known
-
-
-def _pss(data: bytes, one: der.Element) -> Algorithm:
-    """RSASSA-PSS parameters (RFC 4055, 3.1): one hash for message and mask, and a salt no longer than it."""
-    digest = mask = None
-    salt = 20
-    for tag, start, stop in der.children(data, one[1], one[2], 4):
-        inside = der.children(data, start, stop, 1)
-        if len(inside) != 1:
-            raise BadDer("malformed RSASSA-PSS parameters")
-        if tag == 0xA0:
-            digest = _digest(data, inside[0])
-        elif tag == 0xA1:
-            parts = der.children(data, inside[0][1], inside[0][2], 2)
-            if len(parts) != 2 or der.oid(data, parts[0]) != _MGF1:
-                raise BadDer("mask generation is not MGF1")
-            mask = _digest(data, parts[1])
-        elif tag == 0xA2:
-            salt = der.integer(data, inside[0])
-        elif tag != 0xA3 or der.integer(data, inside[0]) != 1:
-            raise BadDer("malformed RSASSA-PSS parameters")
-    if digest is None or mask is None or digest.name != mask.name or not 0 <= salt <= digest.digest_size:
-        raise BadCertificate("RSASSA-PSS parameters that no vendor uses")
-    return Algorithm("rsa-pss", digest, salt)
-
-
-def _digest(data: bytes, one: der.Element) -> hashes.HashAlgorithm:
-    parts = der.children(data, one[1], one[2], 2)
-    name = der.oid(data, parts[0]) if parts else ""
-    if one[0] != der.SEQUENCE or name not in _DIGESTS or (len(parts) == 2 and parts[1][0] != der.NULL):
-        raise BadCertificate("hash algorithm that no vendor uses")
-    return _DIGESTS[name]
-
-
-def _key(spki: bytes) -> PublicKey:
-    try:
-        key: PublicKeyTypes = load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm):
-        raise BadCertificate("public key cannot be read") from None
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
-        return key
-    if isinstance(key, rsa.RSAPublicKey) and _MIN_RSA <= key.key_size <= _MAX_RSA:
-        return key
-    raise BadCertificate("public key of a kind or size that no vendor uses")
-
-
-def _common_name(data: bytes, name: der.Element) -> str:
-    for _, start, stop in der.children(data, name[1], name[2], 32):
-        for _, inner, end in der.children(data, start, stop, 8):
-            parts = der.children(data, inner, end, 2)
-            if len(parts) == 2 and der.oid(data, parts[0]) == COMMON_NAME:
-                return data[parts[1][1] : parts[1][2]][:128].decode("utf-8", "replace")
-    return ""
-
-
-def _extensions(data: bytes, rest: Sequence[der.Element], tag: int) -> tuple[dict[str, bytes], frozenset[str]]:
-    """Extensions by OID, and the OIDs of the critical ones."""
-    found: dict[str, bytes] = {}
-    critical: set[str] = set()
-    for kind, start, stop in rest:
-        if kind != tag:
-            if kind in (0x81, 0x82):  # unique identifiers: allowed, used by nobody
-                continue
-            raise BadDer("unexpected field")
-        lists = der.children(data, start, stop, 1)
-        if len(lists) != 1 or lists[0][0] != der.SEQUENCE:
-            raise BadDer("malformed extensions")
-        for one in der.children(data, lists[0][1], lists[0][2], 64):
-            parts = der.children(data, one[1], one[2], 3)
-            if one[0] != der.SEQUENCE or len(parts) < 2:
-                raise BadDer("malformed extension")
-            name = der.oid(data, parts[0])
-            if name in found:
-                raise BadDer(f"extension {name} twice")
-            if len(parts) == 3:
-                if parts[1][0] != der.BOOLEAN or data[parts[1][1] : parts[1][2]] not in (b"\xff", b"\x00"):
-                    raise BadDer("malformed extension")
-                if data[parts[1][1]]:
-                    critical.add(name)
-            found[name] = der.octets(data, parts[-1])
-    return found, frozenset(critical)
-
-
-def _basic_constraints(value: bytes | None) -> tuple[bool, int | None]:
-    """RFC 5280, 4.2.1.9."""
-    if value is None:
-        return False, None
-    parts = der.children(value, *der.only(value, der.SEQUENCE), 2)
-    is_ca = bool(parts) and parts[0][0] == der.BOOLEAN and value[parts[0][1] : parts[0][2]] == b"\xff"
-    length = der.integer(value, parts[-1]) if parts and parts[-1][0] == der.INTEGER else None
-    return is_ca, length
-
-
-def _key_usage(value: bytes | None) -> int | None:
-    """RFC 5280, 4.2.1.3: the first byte of the named bits."""
-    if value is None:
-        return None
-    start, stop = der.only(value, der.BIT_STRING)
-    if stop - start < 1 or value[start] > 7:
-        raise BadDer("malformed key usage")
-    return value[start + 1] if stop - start > 1 else 0
-
-
-def _key_id(value: bytes | None) -> bytes | None:
-    """RFC 5280, 4.2.1.2."""
-    if value is None:
-        return None
-    start, stop = der.only(value, der.OCTET_STRING)
-    return value[start:stop]
-
-
-def _authority_key_id(value: bytes | None) -> bytes | None:
-    """RFC 5280, 4.2.1.1: the key identifier in it, if it has one."""
-    if value is None:
-        return None
-    for tag, start, stop in der.children(value, *der.only(value, der.SEQUENCE), 3):
-        if tag == 0x80:
-            return value[start:stop]
-    return None
-
-
-def read_crl(data: bytes) -> RevocationList:
-    """One revocation list from DER.
-
-    Entries' own extensions are not read: every serial number listed counts as revoked, whatever the reason.
-
-    Raises:
-        BadCertificate: not DER, or not a version 2 list.
-    """
-    if len(data) > MAX_CRL:
-        raise BadCertificate(f"{len(data)} bytes, at most {MAX_CRL} are read")
-    try:
-        return _crl(data)
-    except BadDer as error:
-        raise BadCertificate(str(error)) from None
-
-
-def _crl(data: bytes) -> RevocationList:
-    body, outer, signature = _signed(data)
-    parts = der.children(data, body[1], body[2], 8)
-    if len(parts) < 4 or der.integer(data, parts[0]) != 1:
-        raise BadCertificate("not a version 2 revocation list")
-    inner, issuer, made = parts[1:4]
-    if data[inner[1] : inner[2]] != data[outer[1] : outer[2]] or inner[0] != outer[0]:
-        raise BadCertificate("its two signature algorithms differ")
-    if issuer[0] != der.SEQUENCE:
-        raise BadCertificate("fields of the wrong type")
-    rest = parts[4:]
-    until = None
-    if rest and rest[0][0] in (der.UTC_TIME, der.GENERALIZED_TIME):
-        until = der.moment(data, rest[0])
-        rest = rest[1:]
-    revoked: frozenset[int] = frozenset()
-    if rest and rest[0][0] == der.SEQUENCE:
-        revoked = _revoked(data, rest[0])
-        rest = rest[1:]
-    extensions, critical = _extensions(data, rest, 0xA0)
-    return RevocationList(
-        der=data,
-        tbs=data[_begin(data) : body[2]],
-        signature=signature,
-        algorithm=_algorithm(data, outer),
-        issuer=data[inner[2] : issuer[2]],
-        issuer_name=_common_name(data, issuer),
-        this_update=der.moment(data, made),
-        next_update=until,
-        revoked=revoked,
-        authority_key_id=_authority_key_id(extensions.get(AUTHORITY_KEY_ID)),
-        critical=critical,
-    )
-
-
-def _revoked(data: bytes, one: der.Element) -> frozenset[int]:
-    found: set[int] = set()
-    for tag, start, stop in der.children(data, one[1], one[2], MAX_REVOKED):
-        if tag != der.SEQUENCE:
-            raise BadDer("malformed entry")
-        found.add(der.integer(data, der.element(data, start, stop)))
-    return frozenset(found)
-
-
-_BEGIN, _END = b"-----BEGIN ", b"-----END "
-
-
-def pem_blocks(text: bytes, label: bytes = b"CERTIFICATE") -> list[bytes]:
-    """DER of every PEM block of this label (RFC 7468), in order; text around the blocks is passed over.
-
-    Raises:
-        BadCertificate: a block that does not end, or is no base64; or more than `MAX_CERTIFICATES` of them.
-    """
-    begin, end = _BEGIN + label + b"-----", _END + label + b"-----"
-    found: list[bytes] = []
-    at = text.find(begin)
-    while at >= 0:
-        stop = text.find(end, at)
-        if stop < 0:
-            raise BadCertificate("PEM block without an end")
-        if len(found) == MAX_CERTIFICATES:
-            raise BadCertificate(f"more than {MAX_CERTIFICATES} PEM blocks")
-        try:
-            found.append(
-                binascii.a2b_base64(text[at + len(begin) : stop].translate(None, b" \t\r\n"), strict_mode=True)
-            )
-        except binascii.Error:
-            raise BadCertificate("PEM block that is no base64") from None
-        at = text.find(begin, stop)
-    return found
-
-
-def read_chain(text: bytes) -> tuple[Certificate, ...]:
+def read_chain(text: bytes, memo: Memo | None = None) -> tuple[Certificate, ...]:
     """Every certificate in PEM text, or the one in DER.
+
+    Args:
+        text: the certificates.
+        memo: gives those that it has by their bytes; takes none, for nothing is proven of these yet.
 
     Raises:
         BadCertificate: one of them cannot be read, or there is none.
@@ -523,7 +116,23 @@ def read_chain(text: bytes) -> tuple[Certificate, ...]:
     blocks = pem_blocks(text) or ([text] if text[:1] == b"\x30" else [])
     if not blocks:
         raise BadCertificate("no certificate")
-    return tuple(map(read_certificate, blocks))
+    return tuple(_kept(block, memo) or read_certificate(block) for block in blocks)
+
+
+def _kept(data: bytes, memo: Memo | None) -> Certificate | None:
+    found = memo.get(("certificate", data)) if memo else None
+    return found if isinstance(found, Certificate) else None
+
+
+def lowest(certificates: Sequence[Certificate]) -> Certificate:
+    """The certificate that issued none of the others: the leaf of a chain, whose order nobody promises."""
+    issuers = {c.issuer for c in certificates if c.issuer != c.subject}
+    return next((c for c in certificates if c.subject not in issuers and not c.is_ca), certificates[0])
+
+
+def as_der(signature: bytes) -> bytes:
+    """An ECDSA signature of 64 bytes, r and s, as DER (RFC 3279, 2.2.3)."""
+    return encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
 
 
 def signed_by(key: PublicKey, algorithm: Algorithm, signature: bytes, message: bytes) -> bool:
@@ -653,6 +262,7 @@ def _issued(one: Certificate, key: PublicKey, issuer: str, memo: Memo | None) ->
         return NoPath("chain_signature_invalid", one.subject_name, f"a signature by {one.issuer_name}")
     if memo is not None:
         memo[pair] = True
+        memo[("certificate", one.der)] = one
     return None
 
 

@@ -1,7 +1,7 @@
 """DER, read strictly and in one pass: what certificates, revocation lists and their extensions are written in.
 
-Only what X.509 needs (ITU-T X.690, clauses 8, 10 and 11): tags below 31, definite lengths in their shortest form. Nothing
-recurses; a caller descends where it knows the structure, so hostile nesting costs nothing.
+Only what X.509 needs (ITU-T X.690, clauses 8, 10 and 11): tags below 31, definite lengths in their shortest form.
+Nothing recurses; a caller descends where it knows the structure, so hostile nesting costs nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Collateral: vendor statements needed to verify, chosen as of a moment.
 
 Kept by content hash, with two intervals: valid (what the vendor says) and known (when we had it). `Collateral` is what
-`verify` is given: an index over parsed documents, and the trusted roots. Vendor modules beside this one (`intel`, `amd`)
-parse and check documents; `parse` is their one entrance.
+`verify` is given: an index over parsed documents, and the trusted roots. Vendor modules beside this one (`intel`,
+`amd`) parse and check documents; `parse` is their one entrance.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -88,19 +88,36 @@ class Known:
     parsed: object = field(compare=False)
 
 
+class Memo(dict[object, object]):
+    """What was computed from immutable bytes, at most `LIMIT` of it: when full, the oldest quarter is forgotten.
+
+    Keys are made of the bytes (or their hashes) that the value follows from, and no value depends on the time, so it
+    can change how long an answer takes, never the answer.
+    """
+
+    LIMIT = 4096
+
+    def __setitem__(self, key: object, value: object) -> None:
+        if len(self) >= self.LIMIT and key not in self:
+            for old in list(self)[: self.LIMIT // 4]:
+                del self[old]
+        super().__setitem__(key, value)
+
+
 class Collateral:
     """What is known of vendors' statements: grows, never forgets, and answers as of a moment.
 
-    Also holds `memo`, a bounded cache of what was computed from immutable bytes (parsed certificate chains and the
-    like): it can change how long an answer takes, never the answer.
+    Also holds `memo`, a bounded cache (`Memo`), of parsed certificate chains and the like. It goes with `roots`, which
+    never change: other roots are another `Collateral`.
     """
 
-    __slots__ = ("_known", "memo", "roots")
+    __slots__ = ("_chosen", "_known", "memo", "roots")
 
     def __init__(self, roots: Iterable[Root], known: Iterable[Known] = ()) -> None:
         self.roots: tuple[Root, ...] = tuple(roots)
-        self.memo: dict[object, object] = {}
+        self.memo = Memo()
         self._known: dict[tuple[Kind, str], list[Known]] = {}
+        self._chosen: dict[tuple[Kind, str], tuple[datetime, datetime, Known | None]] = {}
         for one in known:
             self.add(one)
 
@@ -109,20 +126,31 @@ class Collateral:
         kept = self._known.setdefault((known.kind, known.key), [])
         if all(known.id != other.id or known.known_from < other.known_from for other in kept):
             insort(kept, known)
+            self._chosen.pop((known.kind, known.key), None)
 
     def choose(self, kind: Kind, key: str, at: datetime) -> Known | None:
         """The statement to judge by at `at`: known by then and sound; valid before expired, then of greatest rank.
 
         An expired one is returned where no valid one is known, so that the caller can say what expired and when.
         """
+        chosen = self._chosen.get((kind, key))
+        if chosen is not None and chosen[0] <= at < chosen[1]:
+            return chosen[2]
         best: Known | None = None
+        since, until = _EVER
         for one in self._known.get((kind, key), ()):
-            if one.known_from > at:
-                break
-            if one.root is None or one.reasons:
+            # Between two moments at which a statement becomes known, valid or expired, the answer is the same.
+            for edge in (one.known_from, one.valid_from, _after(one.valid_until)):
+                if edge <= at:
+                    since = max(since, edge)
+                else:
+                    until = min(until, edge)
+            if one.known_from > at or one.root is None or one.reasons:
                 continue
             if best is None or _preference(one, at) > _preference(best, at):
                 best = one
+        if (kind, key) in self._known:
+            self._chosen[kind, key] = (since, until, best)
         return best
 
     def rejected(self, kind: Kind, key: str, at: datetime) -> Known | None:
@@ -135,6 +163,14 @@ class Collateral:
         return (k for kept in self._known.values() for k in kept)
 
 
+_EVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+def _after(moment: datetime) -> datetime:
+    """The first moment that is later."""
+    return moment + timedelta(microseconds=1) if moment < _EVER[1] else moment
+
+
 def _preference(one: Known, at: datetime) -> tuple[bool, tuple[int, datetime]]:
     return (one.valid_from <= at <= one.valid_until, one.rank)
 
@@ -143,8 +179,8 @@ def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple
     """Read a vendor's document, whichever it is: a bundle gives several statements.
 
     Knows: Intel PCS bundles as verifiers keep them (JSON with `tcb_info`, `qe_identity`, signatures, issuer chains and
-    CRLs), Intel TCB info and QE identity documents wrapped with their issuer chain, CRLs (DER or PEM), AMD certificate
-    chains (PEM) and VCEKs (DER or PEM).
+    CRLs), Intel TCB info and QE identity documents with their issuer chain beside them or without (`pcs` has all the
+    forms), CRLs (DER or PEM), AMD certificate chains (PEM) and VCEKs (DER or PEM).
 
     Raises:
         UnknownDocument: it is none of these. Signatures that fail are not an error: they are the statement's `reasons`.

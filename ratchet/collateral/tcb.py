@@ -95,3 +95,130 @@ def match_module(modules: Mapping[str, tuple[ModuleLevel, ...]], tcb: Mapping[st
 def first_module(levels: Sequence[ModuleLevel], isvsvn: int) -> ModuleLevel | None:
     """The first level, in the document's order, with an ISVSVN of at most this one."""
     return next((level for level in levels if level.isvsvn <= isvsvn), None)
+
+
+NO_MATCH = "NoMatchingTcbLevel"
+"""Below every level that Intel lists: not the same as out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What Intel's verifier would say of one quote's TCB.
+
+    Attributes:
+        merged: the word that counts.
+        platform: of the TCB info's level alone.
+        qe: of the quoting enclave's.
+        module: of the TDX module's; None where none is judged.
+        advisories: of every level that was matched; sorted, each once.
+        date: of the TCB info's level; None where none fits.
+    """
+
+    merged: str
+    platform: str
+    qe: str
+    module: str | None
+    advisories: tuple[str, ...]
+    date: datetime | None
+
+
+_FINE = ("UpToDate", "SWHardeningNeeded")
+_CONFIGURABLE = ("ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded")
+_CONFIGURATION_NEEDED = (*_CONFIGURABLE, "OutOfDateConfigurationNeeded", "TDRelaunchAdvisedConfigurationNeeded")
+
+
+def converge(platform: str, part: str) -> str:
+    """The platform's status once a part (a TDX module, the quoting enclave) is taken into account.
+
+    A part that is out of date makes the whole so; a revoked one revokes it; one of no level leaves none
+    (TdxModuleCheck.cpp, convergeTcbStatusWithTdxModuleStatus; TcbLevelCheck.cpp, convergeTcbStatusWithQeTcbStatus).
+    """
+    if part == NO_MATCH or part == "Revoked":
+        return part
+    if part != "UpToDate":
+        if platform in _FINE:
+            return "OutOfDate"
+        if platform in _CONFIGURABLE:
+            return "OutOfDateConfigurationNeeded"
+    return platform
+
+
+def evaluate(
+    levels: Sequence[TcbLevel],
+    modules: Mapping[str, tuple[ModuleLevel, ...]],
+    qe: Sequence[ModuleLevel],
+    sgx: Sequence[int],
+    pcesvn: int,
+    qe_isvsvn: int,
+    tdx: Sequence[int] | None = None,
+    tdx2: Sequence[int] | None = None,
+) -> Merged:
+    """Intel's whole evaluation of one quote (QVL, checkTcbLevel, steps 4.1.2.4.17.1 to .5).
+
+    Args:
+        levels: of the TCB info, in its order.
+        modules: TDX module identities' levels by id.
+        qe: levels of the enclave identity, in its order.
+        sgx: the platform's 16 component SVNs, from the PCK certificate.
+        pcesvn: from the PCK certificate.
+        qe_isvsvn: from the QE report.
+        tdx: TEE_TCB_SVN of a TDX quote; None for SGX.
+        tdx2: TEE_TCB_SVN2 of a TD 1.5 body: what the TDX module is now, `tdx` being what it was at the TD's launch.
+    """
+    level = first(levels, sgx, pcesvn, tdx)
+    qe_level = first_module(qe, qe_isvsvn)
+    qe_status = qe_level.status if qe_level is not None else NO_MATCH
+    module_level = None
+    module_status = None
+    if tdx is not None and tdx[1] > 0:
+        module_level = first_module(modules.get(f"TDX_{tdx[1]:02X}", ()), tdx[0])
+        module_status = module_level.status if module_level is not None else NO_MATCH
+    if level is None:
+        return Merged(NO_MATCH, NO_MATCH, qe_status, module_status, (), None)
+    status = level.status if module_status is None else converge(level.status, module_status)
+    if tdx is not None and tdx2 is not None and status not in (NO_MATCH, "Revoked"):
+        base = first(levels, sgx, pcesvn, None)
+        if base is not None and qe_status in ("UpToDate", "ConfigurationNeeded"):
+            status = _relaunch(status, base.status, module_status, levels[0], modules, tdx2)
+    if status != "Revoked":
+        status = converge(status, qe_status)
+    found = [one.advisories for one in (level, module_level, qe_level) if one is not None]
+    advisories = tuple(sorted({advisory for several in found for advisory in several}))
+    return Merged(status, level.status, qe_status, module_status, advisories, level.date)
+
+
+def _relaunch(
+    status: str,
+    base: str,
+    module: str | None,
+    latest: TcbLevel,
+    modules: Mapping[str, tuple[ModuleLevel, ...]],
+    tdx2: Sequence[int],
+) -> str:
+    """Out of date only because the TD was launched before its TDX module was updated? Then relaunching it is enough.
+
+    Source: QVL, TDRelaunchCheck.cpp, checkForRelaunch (step 4.1.2.4.17.4.3).
+
+    Args:
+        status: of the platform and the module it was launched with.
+        base: of the platform by its SGX components alone.
+        module: of the module at launch.
+        latest: the first TCB level of the document.
+        modules: TDX module identities' levels by id.
+        tdx2: what the module is now.
+    """
+    if base not in (*_FINE, *_CONFIGURABLE) or module != "OutOfDate":
+        return status
+    if status not in ("OutOfDate", "OutOfDateConfigurationNeeded") or latest.tdx is None:
+        return status
+    if tdx2[1] == 0:
+        needed = latest.tdx[0]
+    else:
+        current = modules.get(f"TDX_{tdx2[1]:02X}", ())
+        if not current:
+            return NO_MATCH  # a module that Intel does not list: STATUS_TDX_MODULE_MISMATCH
+        needed = current[0].isvsvn
+    if tdx2[0] < needed or tdx2[2] < latest.tdx[2]:
+        return status
+    configure = base in _CONFIGURATION_NEEDED or status in _CONFIGURATION_NEEDED
+    return "TDRelaunchAdvisedConfigurationNeeded" if configure else "TDRelaunchAdvised"

@@ -1,0 +1,260 @@
+"""Where Intel's statements are in a document: the forms in which PCS answers are kept, taken apart, not judged.
+
+- bundles as verifiers store them: flat JSON with `tcb_info`, `qe_identity`, their signatures and issuer chains,
+  `pck_crl`, `root_ca_crl`; names in any case, with or without underscores; several platforms in a list `platforms`;
+- one PCS answer, `{"tcbInfo": {...}, "signature": "..."}` or with `enclaveIdentity`, with its issuer chain beside it in
+  the same object (`issuerChain`, or the header's own name), or in `headers` beside a `body`, URL-encoded or not;
+- a CRL in DER, or in PEM with the certificates of its issuer.
+
+What a signature covers is the exact text of the inner JSON object as it came, so it is cut out of the document and
+never written anew (PCS API v4, "Get TCB Info": "signature calculated over tcbInfo body without whitespaces").
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from ratchet.certificate import BadCertificate, pem_blocks
+from ratchet.event import Json
+
+MAX_DOCUMENT = 4 * 1024 * 1024
+MAX_PLATFORMS = 256
+"""In one document; Intel has published fewer than a hundred FMSPCs."""
+
+TCB_INFO, QE_IDENTITY, CRL = "tcb_info", "qe_identity", "crl"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement, not yet judged.
+
+    Attributes:
+        what: `TCB_INFO`, `QE_IDENTITY` or `CRL`.
+        value: what `signed` says, parsed; None for a CRL.
+        signed: the bytes that the signature covers; of a CRL the whole DER.
+        signature: 64 bytes, r and s; empty where it is missing or malformed, and for a CRL, which holds its own.
+        chain: certificates that came with it, as PEM; empty where none did.
+    """
+
+    what: str
+    value: Json
+    signed: bytes
+    signature: bytes
+    chain: bytes
+
+
+class NotIntel(ValueError):
+    """The document has nothing of Intel's in it, or not in a way that can be read one way only."""
+
+
+_DECODER = json.JSONDecoder()
+_SPACE = " \t\r\n"
+
+_INNER = {"tcbinfo": TCB_INFO, "enclaveidentity": QE_IDENTITY, "qeidentity": QE_IDENTITY, "qveidentity": QE_IDENTITY}
+"""Names under which the signed objects stand, and what they are."""
+
+_CHAINS = {
+    TCB_INFO: ("tcbinfoissuerchain", "sgxtcbinfoissuerchain", "issuerchain"),
+    QE_IDENTITY: (
+        "qeidentityissuerchain",
+        "enclaveidentityissuerchain",
+        "sgxenclaveidentityissuerchain",
+        "issuerchain",
+    ),
+    CRL: ("pckcrlissuerchain", "sgxpckcrlissuerchain", "issuerchain"),
+}
+
+
+def statements(document: bytes) -> tuple[Statement, ...]:
+    """What there is in the document, in its order.
+
+    Raises:
+        NotIntel: nothing.
+    """
+    if len(document) > MAX_DOCUMENT:
+        raise NotIntel(f"{len(document)} bytes, at most {MAX_DOCUMENT} are read")
+    start = document[:64].lstrip()
+    try:
+        if start.startswith(b"{"):
+            found = tuple(_of_object(document.decode("utf-8"), {}, nested=False))
+        elif start.startswith(b"-----BEGIN "):
+            found = tuple(Statement(CRL, None, crl, b"", document) for crl in pem_blocks(document, b"X509 CRL"))
+        else:
+            found = (Statement(CRL, None, document, b"", b""),) if document[:1] == b"\x30" else ()
+    except (BadCertificate, RecursionError, ValueError) as error:
+        raise NotIntel(str(error)) from None
+    if not found:
+        raise NotIntel("no TCB info, identity or revocation list")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A member of a JSON object, and where its value stands in the text."""
+
+    value: Json
+    start: int
+    end: int
+
+
+def _members(text: str) -> dict[str, _Member]:
+    """The members of the object that fills `text`, by name in small letters and digits alone.
+
+    Raises:
+        ValueError: not one object, or two members whose names come out equal.
+    """
+    found: dict[str, _Member] = {}
+    at = _skip(text, 0)
+    if text[at : at + 1] != "{":
+        raise ValueError("not a JSON object")
+    at = _skip(text, at + 1)
+    while text[at : at + 1] != "}":
+        if text[at : at + 1] != '"':
+            raise ValueError("malformed JSON object")
+        name, at = _DECODER.raw_decode(text, at)
+        at = _skip(text, at)
+        if text[at : at + 1] != ":":
+            raise ValueError("malformed JSON object")
+        start = _skip(text, at + 1)
+        value, end = _DECODER.raw_decode(text, start)
+        key = "".join(c for c in name.lower() if c.isalnum())
+        if key in found:
+            raise ValueError(f"two members are called {key}")
+        found[key] = _Member(value, start, end)
+        at = _skip(text, end)
+        if text[at : at + 1] == ",":
+            at = _skip(text, at + 1)
+            if text[at : at + 1] == "}":
+                raise ValueError("malformed JSON object")
+        elif text[at : at + 1] != "}":
+            raise ValueError("malformed JSON object")
+    if _skip(text, at + 1) != len(text):
+        raise ValueError("something follows the JSON object")
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _of_object(text: str, headers: Mapping[str, str], *, nested: bool) -> Iterator[Statement]:
+    """Statements of one JSON object.
+
+    Args:
+        text: the object.
+        headers: issuer chains that came outside it, by the names used in `_CHAINS`.
+        nested: already inside a member of another object: one level is all that real documents have.
+    """
+    members = _members(text)
+    chains = dict(headers)
+    for holder in ("headers", "header", "responseheaders"):
+        if holder in members:
+            chains.update(_headers(members[holder].value))
+    chains.update({name: m.value for name, m in members.items() if isinstance(m.value, str) and name.endswith("chain")})
+
+    for name, what in _INNER.items():
+        member = members.get(name)
+        if member is None:
+            continue
+        chain = _chain(what, chains)
+        if isinstance(member.value, dict):
+            signature = _signature(members, f"{name}signature", "signature")
+            yield Statement(what, member.value, text[member.start : member.end].encode(), signature, chain)
+        elif isinstance(member.value, str):
+            value = _DECODER.decode(member.value)
+            if isinstance(value, dict) and "signature" in value:  # the PCS answer itself, kept as text
+                inner = _members(member.value)
+                whole = next((inner[n] for n in _INNER if n in inner), None)
+                if whole is None:
+                    raise ValueError(f"{name} is signed, but holds nothing that is known")
+                signed = member.value[whole.start : whole.end].encode()
+                yield Statement(what, whole.value, signed, _signature(inner, "signature"), chain)
+            else:
+                signature = _signature(members, f"{name}signature", "signature")
+                yield Statement(what, value, member.value.encode(), signature, chain)
+
+    for name in ("rootcacrl", "pckcrl", "crl"):
+        member = members.get(name)
+        if member is not None and isinstance(member.value, str):
+            chain = _chain(CRL, chains)
+            for crl in _crls(member.value):
+                yield Statement(CRL, None, crl, b"", chain)
+
+    if not nested:
+        yield from _of_members(members, chains)
+
+
+def _of_members(members: Mapping[str, _Member], chains: Mapping[str, str]) -> Iterator[Statement]:
+    """Statements one level down: the body of a recorded HTTP answer, and platforms listed in one document."""
+    body = members.get("body")
+    if body is not None and isinstance(body.value, str):
+        if body.value.lstrip().startswith("{"):
+            yield from _of_object(body.value, chains, nested=True)
+        else:
+            for crl in _crls(body.value):
+                yield Statement(CRL, None, crl, b"", _chain(CRL, chains))
+    platforms = members.get("platforms")
+    if platforms is not None and isinstance(platforms.value, list):
+        if len(platforms.value) > MAX_PLATFORMS:
+            raise ValueError(f"more than {MAX_PLATFORMS} platforms")
+        for platform in platforms.value:
+            # What is signed stands inside strings here, so writing the object around them anew alters no signed byte.
+            if isinstance(platform, dict) and all(isinstance(v, str | int) for v in platform.values()):
+                yield from _of_object(json.dumps(platform), {}, nested=True)
+
+
+def _headers(value: Json) -> dict[str, str]:
+    """Recorded HTTP headers, one value each or lists of them."""
+    found: dict[str, str] = {}
+    if isinstance(value, dict):
+        for name, content in value.items():
+            one = content[0] if isinstance(content, list) and content else content
+            if isinstance(one, str):
+                found["".join(c for c in name.lower() if c.isalnum())] = one
+    return found
+
+
+def _chain(what: str, chains: Mapping[str, str]) -> bytes:
+    """The issuer chain for a statement; PCS sends it URL-encoded in a header."""
+    text = next((chains[name] for name in _CHAINS[what] if name in chains), "")
+    return (unquote(text) if "%" in text else text).encode("utf-8", "replace")
+
+
+def _signature(members: Mapping[str, _Member], *names: str) -> bytes:
+    """64 bytes as hex, or as a list of numbers; empty where there is none of that kind."""
+    member = next((members[n] for n in names if n in members), None)
+    value = member.value if member is not None else None
+    try:
+        if isinstance(value, str):
+            raw = bytes.fromhex(value)
+        elif isinstance(value, list):
+            raw = bytes(value)
+        else:
+            return b""
+    except (TypeError, ValueError):
+        return b""
+    return raw if len(raw) == 64 else b""
+
+
+def _crls(text: str) -> list[bytes]:
+    """Revocation lists written as PEM, as hex or as base64 of DER (or of PEM)."""
+    text = text.strip()
+    raw = text.encode("ascii", "replace")
+    if not text:
+        return []
+    if not text.startswith("-----BEGIN "):
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            try:
+                raw = base64.b64decode(text, validate=True)
+            except binascii.Error:
+                raise ValueError("a revocation list that is neither PEM, hex nor base64") from None
+    return pem_blocks(raw, b"X509 CRL") if raw.startswith(b"-----BEGIN ") else [raw]
