@@ -94,6 +94,7 @@ class Vek:
         spl: security patch levels by name: bl, tee, snp, ucode, fmc (Turin), spl4 to spl7 (reserved).
         hwid: the chip's id; None in a VLEK.
         csp: the cloud provider's id; None in a VCEK.
+        tcb: the TCB_VERSION it is for, as in a report; None where the product's layout is not known.
         key: P-384.
     """
 
@@ -105,13 +106,8 @@ class Vek:
     spl: Mapping[str, int]
     hwid: bytes | None
     csp: str | None
+    tcb: bytes | None
     key: ec.EllipticCurvePublicKey
-
-    @property
-    def tcb(self) -> bytes | None:
-        """The TCB_VERSION it is for, as in a report; None where the product's layout is not known."""
-        layout = TCB_LAYOUT.get(self.product)
-        return bytes(self.spl.get(name, 0) for name in layout) if layout else None
 
 
 def chain(certificate: Certificate) -> Chain | None:
@@ -145,7 +141,9 @@ def vek(certificate: Certificate) -> Vek | None:
     hwid = _hwid(extensions.get(_HWID), product)
     if (hwid is None) != (kind == "VLEK"):
         raise BadCertificate(f"a {kind} {'without' if hwid is None else 'with'} a hardware id")
-    return Vek(certificate, kind, product, product_name, version, spl, hwid, csp, certificate.key)
+    layout = TCB_LAYOUT.get(product)
+    tcb = bytes(spl.get(name, 0) for name in layout) if layout else None
+    return Vek(certificate, kind, product, product_name, version, spl, hwid, csp, tcb, certificate.key)
 
 
 def _level(value: bytes) -> int:

@@ -253,8 +253,17 @@ class _Search:
                 self._known.append(known)
                 signers.append(known.parsed.certificate)
         signers += [one for one in known_signers() if one.subject == leaf.certificate.issuer]
+        # What led to a root once does so for ever: time and revocation are judged apart.
+        key = ("snp.way", leaf.certificate.fingerprint, *[one.fingerprint for one in signers])
+        kept = self.collateral.memo.get(key)
+        if isinstance(kept, Path):
+            return kept
         way = path(leaf.certificate, signers, roots, self.collateral.memo)
-        return way if isinstance(way, NoPath) else self._as_amd_chains(leaf, way)
+        if isinstance(way, Path):
+            way = self._as_amd_chains(leaf, way)
+        if isinstance(way, Path):
+            self.collateral.memo[key] = way
+        return way
 
     def _as_amd_chains(self, leaf: amd.Vek, way: Path) -> Path | NoPath:
         """AMD's chains have one shape: a root, one signer of the leaf's kind and product, the leaf."""
@@ -368,7 +377,7 @@ def _unrevoked(leaf: amd.Vek, used: tuple[Known, ...], collateral: Collateral, k
     if stale:
         detail = "the revocation list known is not in force"
         return Step(name, Outcome.NOT_POSSIBLE, detail, source, tuple(stale))
-    return Step(name, Outcome.PASSED, f"not in the list of {stamp(used[0].valid_from)[:10]}", source)
+    return Step(name, Outcome.PASSED, f"not in the list of {used[0].valid_from.date()}", source)
 
 
 def _out_of_force(known: Known, at: datetime, remedy: str) -> Reason:
@@ -463,7 +472,7 @@ def _collateral_step(search: _Search, way: Path | NoPath | None, crls: tuple[Kno
         limits = f"{stamp(way.valid_from)} to {stamp(way.valid_until)}"
         why = Reason("certificate_expired", "chain", stamp(at), limits, "RFC 5280, 4.1.2.5", "fetch it again")
         return Step(name, Outcome.FAILED, "certificates that are not in force", source, (why,))
-    return Step(name, Outcome.PASSED, f"in force until {stamp(way.valid_until)[:10]}", source)
+    return Step(name, Outcome.PASSED, f"in force until {way.valid_until.date()}", source)
 
 
 def _claims(report: SnpReport, product: str | None) -> Claims:
