@@ -22,6 +22,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -110,7 +111,7 @@ class Entrance:
             return _problem(401, "unauthenticated", "no sender has this bearer token", {"WWW-Authenticate": "Bearer"})
         wait = self._take(sender)
         if wait > 0:
-            return _problem(429, "too-many", "this sender's rate is used up", {"Retry-After": str(int(wait) + 1)})
+            return _problem(429, "too-many", "this sender's rate is used up", {"Retry-After": str(math.ceil(wait))})
         try:
             body = await _body(request)
             delivery = _read(request, body)

@@ -1,0 +1,178 @@
+"""The entrance: evidence goes in over HTTP, and nothing is answered before its bytes are safe."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.delivery import MAX_DOCUMENT, Rejected, accept_document
+from collectors.http import MAX_BODY, Entrance, Sender
+from ratchet.event import BlobId
+from streams.sqlite import Database
+
+TOKEN = "a-token-of-some-length"
+AT = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
+
+
+class World:
+    """An entrance over a real database, with hands on its two clocks."""
+
+    def __init__(self, path: Path, *, rate: float = 50.0, burst: int = 200) -> None:
+        self.database = Database(path)
+        self.seconds = 0.0
+        sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst)
+        app = Entrance(
+            (sender,), self.database.log, self.database.blobs, "default", lambda: AT, lambda: self.seconds
+        ).app()
+        self._transport = httpx.ASGITransport(app=app)
+
+    async def post(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers.update(request.pop("headers", {}))  # type: ignore[call-overload]  # what httpx takes
+        async with httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1") as client:
+            return await client.post("/v1/evidence", headers=headers, **request)  # type: ignore[arg-type]
+
+    def send(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
+        import asyncio
+
+        return asyncio.run(self.post(token, **request))
+
+    def events(self) -> list[dict[str, object]]:
+        return [record.event.envelope() for record in self.database.log.read(["evidence"], 0, 100)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path / "ratchet.db")
+    yield made
+    made.database.close()
+
+
+def piece(**changes: object) -> dict[str, object]:
+    return {"delivery": "d-1", "name": "node-3", "evidence": base64.b64encode(b"quote").decode(), **changes}
+
+
+def test_a_piece_of_evidence_is_on_disk_when_it_is_answered(world: World) -> None:
+    answer = world.send(json=piece(challenge="00ff", region="eu-1", workload="ledger", format="tdx-quote"))
+    assert answer.status_code == 201
+    assert world.database.blobs.get(BlobId(answer.json()["blob"])) == b"quote"
+    (event,) = world.events()
+    assert event["id"] == answer.json()["id"]
+    assert event["source"] == "/collectors/http/agent-7"
+    assert event["data"]["hint"] == {"name": "node-3", "region": "eu-1", "workload": "ledger"}  # type: ignore[index]
+    assert event["data"]["challenge"] == "00ff"  # type: ignore[index]
+
+
+def test_a_retry_changes_nothing_and_is_answered_the_same(world: World) -> None:
+    first, again = world.send(json=piece()), world.send(json=piece())
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    assert again.json()["repeated"] is True
+    assert len(world.events()) == 1
+
+
+def test_a_replay_is_a_new_event_with_the_old_blob(world: World) -> None:
+    first, replay = world.send(json=piece()), world.send(json=piece(delivery="d-2"))
+    assert replay.status_code == 201
+    assert first.json()["blob"] == replay.json()["blob"]
+    assert first.json()["id"] != replay.json()["id"]
+
+
+def test_raw_bytes_travel_under_their_own_media_type(world: World) -> None:
+    headers = {
+        "Content-Type": "application/vnd.ratchet.snp-report",
+        "Ratchet-Delivery": "d-9",
+        "Ratchet-Name": "node-4",
+        "Ratchet-Challenge": "aa",
+    }
+    answer = world.send(content=b"\x02\x00\x00\x00report", headers=headers)
+    assert answer.status_code == 201
+    assert world.events()[0]["data"]["format"] == "snp-report"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong-token-of-some-length", "x" * 600])
+def test_who_has_no_token_is_refused_and_leaves_no_trace(world: World, token: str | None) -> None:
+    answer = world.send(token, json=piece())
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert world.events() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (piece(evidence="not base64!"), "not-base64"),
+        (piece(evidence=7), "not-base64"),
+        (piece(name=""), "name"),
+        (piece(name="n" * 129), "name"),
+        (piece(name="a\x1b[2J"), "name"),
+        (piece(delivery=""), "delivery"),
+        (piece(format="jpeg"), "format"),
+        (piece(challenge="zz"), "not-hex"),
+        (piece(challenge="00" * 65), "challenge"),
+        (piece(endorsements=["AA=="] * 9), "endorsements"),
+        (piece(colour="red"), "unknown-key"),
+        (["a", "list"], "not-an-object"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_with_a_code(world: World, said: object, code: str) -> None:
+    answer = world.send(json=said)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert world.events() == []
+
+
+def test_an_oversized_request_is_refused_before_it_is_read_whole(world: World) -> None:
+    assert world.send(content=b"x" * (MAX_BODY + 1)).status_code == 413
+
+    async def endless() -> object:
+        for _ in range(MAX_BODY // 4096 + 2):
+            yield b"x" * 4096
+
+    assert world.send(content=endless()).status_code == 413
+    assert world.events() == []
+
+
+def test_deep_nesting_is_an_answer_not_a_crash(world: World) -> None:
+    answer = world.send(content=b"[" * 100_000, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "not-json")
+
+
+def test_a_sender_beyond_its_rate_waits_and_is_told_how_long(tmp_path: Path) -> None:
+    world = World(tmp_path / "ratchet.db", rate=0.5, burst=2)
+    codes = [world.send(json=piece(delivery=str(i))).status_code for i in range(3)]
+    assert codes == [201, 201, 429]
+    assert world.send(json=piece(delivery="9")).headers["retry-after"] == "2"
+    world.seconds = 2.0
+    assert world.send(json=piece(delivery="3")).status_code == 201
+
+
+def test_bytes_without_a_media_type_are_not_guessed_at(world: World) -> None:
+    assert world.send(content=b"x").json()["code"] == "media-type"
+
+
+@given(
+    body=st.binary(max_size=200), kind=st.sampled_from(["application/json", "application/octet-stream", "text/html"])
+)
+def test_no_body_whatever_makes_the_entrance_fail(
+    tmp_path_factory: pytest.TempPathFactory, body: bytes, kind: str
+) -> None:
+    world = World(tmp_path_factory.mktemp("entrance") / "ratchet.db")
+    answer = world.send(content=body, headers={"Content-Type": kind})
+    assert answer.status_code in (201, 422)
+    world.database.close()
+
+
+def test_a_document_has_its_own_bound(world: World) -> None:
+    with pytest.raises(Rejected):
+        accept_document(
+            b"x" * (MAX_DOCUMENT + 1), "tcb", "file", "d", world.database.log, world.database.blobs, "/c", "default", AT
+        )
