@@ -18,6 +18,7 @@ IMPURE_MODULES = {
     "asyncio", "glob", "http", "httpx", "io", "logging", "multiprocessing", "os", "pathlib", "random", "requests",
     "secrets", "shutil", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib",
 }  # fmt: skip
+PURE = {"urllib.parse"}
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "getenv", "urandom", "exec", "eval", "__import__"}
 
 
@@ -28,7 +29,9 @@ def impurities(source: str) -> list[str]:
         match node:
             case ast.Import(names=names):
                 found += [n.name for n in names if n.name.split(".")[0] in IMPURE_MODULES]
-            case ast.ImportFrom(module=str(module)) if module.split(".")[0] in IMPURE_MODULES:
+            case ast.ImportFrom(module="pathlib", names=names) if all(n.name.startswith("Pure") for n in names):
+                pass  # paths as text
+            case ast.ImportFrom(module=str(module)) if module.split(".")[0] in IMPURE_MODULES and module not in PURE:
                 found.append(module)
             case ast.Call(func=ast.Name(id=name)) | ast.Call(func=ast.Attribute(attr=name)) if name in IMPURE_CALLS:
                 found.append(f"{name}()")
