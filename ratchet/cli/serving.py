@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from ratchet.cli.decisions import whoami
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
 from ratchet.cli.running import now
@@ -51,7 +52,7 @@ def console(place: Home, port: int | None = None) -> tuple[Served, str, str]:
     table = place.config.console
     listening = _listen(table.listen if port is None else f"127.0.0.1:{port}", table.beyond_loopback, "console")
     bound = listening.getsockname()[1]
-    token = LoginToken(f"ratchet-{bound}")
+    token = LoginToken(whoami())
     secret = token.issue(now())
     app = create(
         place.reader(),
