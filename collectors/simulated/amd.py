@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from collectors.simulated import certificates as x509
 from collectors.simulated import der
@@ -77,8 +76,6 @@ class Amd:
 
     def __init__(self, keys: Keyring, label: str = "amd") -> None:
         self._keys, self._label = keys, label
-        self.ark = lru_cache(maxsize=8)(self._ark)
-        self.ask = lru_cache(maxsize=8)(self._ask)
 
     def chip(self, product: Product, machine: str) -> Chip:
         """The processor in a machine."""
@@ -91,8 +88,15 @@ class Amd:
     def _ask_issuer(self, product: Product) -> x509.Issuer:
         return x509.Issuer(_name(f"Simulated SEV-{product}"), self._keys.rsa(f"{self._label}-ask-{product.lower()}"))
 
-    def _ark(self, product: Product) -> bytes:
+    def ark(self, product: Product) -> bytes:
         """The root certificate of a product, DER."""
+        return self._keys.issued(f"{self._label}/ark/{product}", lambda: self._ark(product))
+
+    def ask(self, product: Product) -> bytes:
+        """The signing certificate of a product, DER."""
+        return self._keys.issued(f"{self._label}/ask/{product}", lambda: self._ask(product))
+
+    def _ark(self, product: Product) -> bytes:
         issuer = self._ark_issuer(product)
         return x509.certificate(
             serial=0x10000,
@@ -110,7 +114,6 @@ class Amd:
         )
 
     def _ask(self, product: Product) -> bytes:
-        """The signing certificate of a product, DER."""
         issuer, subject = self._ark_issuer(product), self._ask_issuer(product)
         return x509.certificate(
             serial=0x10001,

@@ -97,11 +97,11 @@ class IntelFirmware(_Strict):
         module_svn: TEE_TCB_SVN[0], the TDX module's security version. TDX alone.
     """
 
-    microcode: Svn = 7
-    pcesvn: Annotated[int, Field(ge=0, le=65535)] = 13
-    qe: Svn = 8
+    microcode: Annotated[int, Field(ge=3, le=255)] = 7
+    pcesvn: Annotated[int, Field(ge=5, le=65535)] = 13
+    qe: Annotated[int, Field(ge=2, le=65535)] = 8
     module: Literal[0, 1, 3] = 1
-    module_svn: Annotated[int, Field(ge=2, le=255)] = 5
+    module_svn: Annotated[int, Field(ge=3, le=255)] = 5
 
 
 class SnpFirmware(_Strict):
@@ -159,11 +159,13 @@ class SnpGroup(_Group):
 Group = Annotated[SgxGroup | TdxGroup | SnpGroup, Field(discriminator="tee")]
 
 
-class _Event(_Strict):
+class Happened(_Strict):
+    """Something on the time line, `at` an offset from the start."""
+
     at: Span
 
 
-class FirmwareRollsBack(_Event):
+class FirmwareRollsBack(Happened):
     """From `at` on the machine's firmware is older in one component, until `until`."""
 
     event: Literal["firmware-rolls-back"]
@@ -173,7 +175,7 @@ class FirmwareRollsBack(_Event):
     until: Span | None = None
 
 
-class ForgedEvidence(_Event):
+class ForgedEvidence(Happened):
     """One piece under the machine's name that it never signed."""
 
     event: Literal["forged-evidence"]
@@ -181,21 +183,21 @@ class ForgedEvidence(_Event):
     how: Literal["bit-flipped", "another-key"] = "bit-flipped"
 
 
-class ReplayedEvidence(_Event):
+class ReplayedEvidence(Happened):
     """The machine's latest honest piece before `at` is sent once more, as the answer to a new challenge."""
 
     event: Literal["replayed-evidence"]
     machine: Machine
 
 
-class DebugGuest(_Event):
+class DebugGuest(Happened):
     """One piece from a guest whose memory the host may read."""
 
     event: Literal["debug-guest"]
     machine: Machine
 
 
-class UnknownMeasurement(_Event):
+class UnknownMeasurement(Happened):
     """From `at` on the machine runs a release that is not among its workload's, until `until`."""
 
     event: Literal["unknown-measurement"]
@@ -204,7 +206,7 @@ class UnknownMeasurement(_Event):
     until: Span | None = None
 
 
-class CertificateRevoked(_Event):
+class CertificateRevoked(Happened):
     """Intel revokes the machine's PCK certificate and publishes a new CRL; the machine goes on attesting with it."""
 
     event: Literal["certificate-revoked"]
@@ -218,7 +220,7 @@ class Patched(_Strict):
     after: Span = timedelta(0)
 
 
-class TcbRecovery(_Event):
+class TcbRecovery(Happened):
     """Intel publishes new TCB info of a higher evaluation number: what was up to date before is out of date.
 
     Attributes:
@@ -234,7 +236,7 @@ class TcbRecovery(_Event):
     event: Literal["tcb-recovery"]
     fmspc: Fmspc
     microcode: Svn | None = None
-    module_svn: Annotated[int, Field(ge=2, le=255)] | None = None
+    module_svn: Annotated[int, Field(ge=3, le=255)] | None = None
     advisory: Advisory
     patched: Patched = Patched()
     unpatched: tuple[Machine, ...] = ()
@@ -251,7 +253,7 @@ class TcbRecovery(_Event):
         return self
 
 
-class GoesSilent(_Event):
+class GoesSilent(Happened):
     """From `at` on nothing comes from the machine, until `until`."""
 
     event: Literal["goes-silent"]
@@ -259,7 +261,7 @@ class GoesSilent(_Event):
     until: Span | None = None
 
 
-class FailureBurst(_Event):
+class FailureBurst(Happened):
     """Within `within` from `at` on, this many machines of one region each send one forged piece."""
 
     event: Literal["failure-burst"]
@@ -268,10 +270,10 @@ class FailureBurst(_Event):
     within: Span = timedelta(minutes=10)
 
 
-class BadEvidence(_Event):
+class BadEvidence(Happened):
     """One piece under the machine's name that is not what it should be.
 
-    `truncated`, `random`, `oversized` bytes; `wrong-format`: another format's bytes; `future-dated`: a certificate that
+    `truncated`, `random`, `oversized` bytes; `wrong-format`: honest bytes under another format's name; `future-dated`: a certificate that
     is not valid yet; `another-root`: all correct, under a root that nobody trusts.
     """
 
@@ -280,7 +282,7 @@ class BadEvidence(_Event):
     how: Literal["truncated", "random", "oversized", "wrong-format", "future-dated", "another-root"]
 
 
-class BadDocument(_Event):
+class BadDocument(Happened):
     """A vendor's document that must change nothing: `truncated`, `random`, `future-dated`, `another-root`, `forged`."""
 
     event: Literal["bad-document"]
@@ -389,7 +391,7 @@ class Scenario(_Strict):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        faults = list(_faults(self))
+        faults = [*_faults(self), *_idle_recoveries(self)]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -442,6 +444,25 @@ def _faults(scenario: Scenario) -> Iterator[str]:
                 group = scenario.group_of(machine)
                 if isinstance(group, SnpGroup) or group.fmspc != event.fmspc:
                     yield f"{key}.unpatched: {machine} is not of fmspc {event.fmspc}"
+
+
+def _idle_recoveries(scenario: Scenario) -> Iterator[str]:
+    """TCB recoveries after which nothing is out of date that was not before."""
+    level: dict[str, tuple[int, int]] = {}
+    for group in scenario.machines.values():
+        if not isinstance(group, SnpGroup):
+            old = level.get(group.fmspc, (0, 0))
+            level[group.fmspc] = (
+                max(old[0], group.firmware.microcode),
+                max(old[1], group.firmware.module_svn),
+            )
+    recoveries = [(n, e) for n, e in enumerate(scenario.timeline) if isinstance(e, TcbRecovery) and e.fmspc in level]
+    for n, event in sorted(recoveries, key=lambda one: one[1].at):
+        old = level[event.fmspc]
+        new = (event.microcode or old[0], event.module_svn or old[1])
+        if new[0] < old[0] or new[1] < old[1] or new == old:
+            yield f"timeline.{n}: microcode and module_svn, one at least above the {old[0]} and {old[1]} asked before"
+        level[event.fmspc] = new
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,0 +1,163 @@
+"""What is true of a scenario: every fact that must be reported, and no other may be.
+
+Worked out from the plan alone, with none of the pipeline's code: were the two to share an error, no comparison would
+find it. Only the limits of two rules (rules/evidence/machine-silent.yml and failure-burst.yml) are said here again, and
+a test holds them against the files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from collectors.simulated.delivery import Fact
+from collectors.simulated.fleet import Machine, histories, revocations
+from collectors.simulated.intel import Level, Tcb
+from collectors.simulated.plan import REFUSED, Piece, plan
+from collectors.simulated.scenario import Scenario, SnpFirmware, SnpGroup
+
+SETTLING_TICKS = 4
+"""Ticks after the last delivery: feedback edges take a round each (design: changes to verify, receipts to roll-out)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the rules that count and wait go by.
+
+    Attributes:
+        silent_after: without proof for longer, a machine is silent.
+        burst_senders: so many senders of one region, refused within `burst_window`, are a burst.
+    """
+
+    silent_after: timedelta = timedelta(hours=12)
+    burst_senders: int = 5
+    burst_window: timedelta = timedelta(minutes=30)
+
+
+SHIPPED = Limits()
+"""As in rules/."""
+
+
+def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
+    """Everything that must be reported of a scenario."""
+    pieces = [one for one in plan(scenario) if isinstance(one, Piece)]
+    revoked = {name: at for at, name in reversed(revocations(scenario))}
+    proofs: dict[str, list[Piece]] = defaultdict(list)
+    refused: list[Piece] = []
+    facts: set[Fact] = set()
+    for piece in pieces:
+        name = piece.machine.name
+        gone = name in revoked and piece.time >= revoked[name]
+        if piece.how in REFUSED:
+            facts.add(Fact("evidence-failed", name))
+            refused.append(piece)
+        elif piece.how == "replayed":
+            facts.add(Fact("evidence-replayed", name))
+        elif gone:
+            facts.add(Fact("certificate-revoked", name))
+            refused.append(piece)
+        else:
+            proofs[name].append(piece)
+    published = histories(scenario)
+    for sent in proofs.values():
+        facts.update(_of_proofs(scenario, sent, published))
+    facts.update(Fact("machine-silent", name) for name in _silent(scenario, proofs, limits))
+    facts.update(Fact("failure-burst", f"region:{region}") for region in _bursts(refused, limits))
+    return frozenset(facts)
+
+
+def ticks(scenario: Scenario) -> Iterator[datetime]:
+    """When the clock ticks, from the start until everything has settled."""
+    at = scenario.start
+    while at <= scenario.end + SETTLING_TICKS * scenario.tick:
+        yield at
+        at += scenario.tick
+
+
+def _of_proofs(
+    scenario: Scenario, sent: list[Piece], published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]]
+) -> Iterator[Fact]:
+    """What genuine evidence of one machine shows, piece by piece."""
+    highest: dict[str, int] = {}
+    for piece in sent:
+        name, group = piece.machine.name, piece.machine.group
+        if piece.release not in scenario.workloads[group.runs]:
+            yield Fact("measurement-unknown", name)
+        if piece.how == "debug":
+            yield Fact("debug-enabled", name)
+        if isinstance(piece.firmware, SnpFirmware):
+            for component, svn in piece.firmware.model_dump().items():
+                if svn < highest.get(component, 0):
+                    yield Fact("firmware-rolled-back", name)
+                highest[component] = max(svn, highest.get(component, 0))
+        elif out_of_date(scenario, piece.machine, piece.firmware, piece.time, published):
+            yield Fact("tcb-out-of-date", name)
+
+
+def out_of_date(
+    scenario: Scenario,
+    machine: Machine,
+    tcb: Tcb,
+    at: datetime,
+    published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
+) -> bool:
+    """Whether an Intel machine lacks something of what Intel asks by then."""
+    group = machine.group
+    if isinstance(group, SnpGroup):
+        return False
+    levels = [levels for when, levels in published[group.fmspc] if when <= at][-1]
+    newest_qe = max(
+        g.firmware.qe for g in scenario.machines.values() if not isinstance(g, SnpGroup) and g.tee == group.tee
+    )
+    return not levels[0].met_by(tcb, group.tee) or tcb.qe < newest_qe
+
+
+def _silent(scenario: Scenario, proofs: Mapping[str, list[Piece]], limits: Limits) -> Iterator[str]:
+    """Machines of which some tick finds the latest proof too old."""
+    all_ticks = list(ticks(scenario))
+    for name, sent in proofs.items():
+        times = [piece.time for piece in sent]
+        for last, following in zip(times, [*times[1:], all_ticks[-1] + timedelta(seconds=1)], strict=True):
+            limit = last + limits.silent_after
+            if limit < following and any(limit < tick < following for tick in all_ticks):
+                yield name
+                break
+
+
+def _bursts(refused: Iterable[Piece], limits: Limits) -> Iterator[str]:
+    """Regions with enough refused senders in one window."""
+    by_region: dict[str, list[Piece]] = defaultdict(list)
+    for piece in sorted(refused, key=lambda one: one.time):
+        by_region[piece.machine.region].append(piece)
+    for region, pieces in by_region.items():
+        for last in pieces:
+            begin = last.time - limits.burst_window
+            if len({p.machine.name for p in pieces if begin < p.time <= last.time}) >= limits.burst_senders:
+                yield region
+                break
+
+
+def tiers(scenario: Scenario) -> dict[str, str]:
+    """Each machine's tier when its latest proof is fresh: what the fleet must look like at the end.
+
+    Machines that proved nothing, or not lately, are `none`; the caller says how long proof lasts by its policy, so only
+    machines that attest to the end are listed.
+    """
+    revoked = {name for _, name in revocations(scenario)}
+    published = histories(scenario)
+    latest: dict[str, Piece] = {}
+    for piece in plan(scenario):
+        if isinstance(piece, Piece) and piece.how in ("honest", "debug") and piece.machine.name not in revoked:
+            latest[piece.machine.name] = piece
+    found: dict[str, str] = {}
+    for name, piece in latest.items():
+        if piece.time < scenario.end - scenario.attest.every - 2 * scenario.attest.jitter:
+            continue
+        facts = {fact.rule for fact in _of_proofs(scenario, [piece], published)}
+        if piece.how == "debug":
+            found[name] = "contraindicated"
+        else:
+            found[name] = "warning" if facts & {"tcb-out-of-date", "measurement-unknown"} else "affirming"
+    return found
