@@ -152,6 +152,10 @@ class PolicyStore(Protocol):
     def name(self) -> str:
         """Unique among the configured stores."""
 
+    @property
+    def built_from(self) -> str | None:
+        """The store whose content this one serves: a change waits until it is there, and fails where it failed."""
+
     def plan(self, want: Intent, expected: str | None) -> Plan | Written | Drifted:
         """Read only; `expected` is the revision that we wrote last, None before the first.
 

@@ -169,12 +169,12 @@ class Push:
         if store is None:
             return [_receipt(change, subject, change.time, REFUSED, "no store of that name is configured")]
         waiting = state.get(f"waiting/{subject}")
-        if waiting:
-            state.put(f"waiting/{subject}", [*waiting, change.to_data()])
+        if waiting or _below_waits(store, change, state):
+            state.put(f"waiting/{subject}", [*(waiting or ()), change.to_data()])
             return []
-        done, events = self._bring(store, change, change.time, state)
-        if done is not None:
-            state.put(f"waiting/{subject}", [done.to_data()])
+        left, events = self._bring(store, change, change.time, state)
+        if left is not None:
+            state.put(f"waiting/{subject}", [left.to_data()])
         return events
 
     def _tick(self, tick: Event, state: State) -> list[Event]:
@@ -193,7 +193,7 @@ class Push:
     def _resume(self, store: PolicyStore, waiting: list[_Change], at: datetime, state: State) -> list[Event]:
         """Bring what waits, in order, until the store does not answer again."""
         out: list[Event] = []
-        while waiting:
+        while waiting and not _below_waits(store, waiting[0], state):
             left, events = self._bring(store, waiting[0], at, state)
             out += events
             if left is not None:
@@ -283,6 +283,12 @@ class Push:
             return []  # what was wrong before it fell silent is still the thing to act on
         drift = Drifted(name, held["change"], held["revision"], None, str(why)[:500])
         return _report(drift, UNREACHABLE, tenant, at, state)
+
+
+def _below_waits(store: PolicyStore, change: _Change, state: State) -> bool:
+    """Whether the change still waits at the store that this one is built from."""
+    below = state.get(f"waiting/{store.built_from}") if store.built_from else None
+    return any(_Change.from_data(one).name == change.name for one in below or ())
 
 
 def _held(state: State, store: str) -> dict[str, Json]:

@@ -79,6 +79,11 @@ class GitStore:
         """Unique among the configured stores."""
         return self._name
 
+    @property
+    def built_from(self) -> str | None:
+        """None: this is the first to hold a change."""
+        return None
+
     def plan(self, want: Intent, expected: str | None) -> Plan | Written | Drifted:
         """What a push would change. See `ratchet.ports.PolicyStore.plan`."""
         files = files_of(want)
@@ -134,12 +139,6 @@ class GitStore:
         with self._open() as repo:
             found = self._find(repo, self._head(repo), change, None)
         return found if found is not None and found.tenant == tenant else None
-
-    def head_is_ours(self) -> bool:
-        """Whether the newest commit has the form of ours; so has an empty repository."""
-        with self._open() as repo:
-            head = self._head(repo)
-            return head is None or (repo is not None and _trailers(_commit(repo, head)) is not None)
 
     def follows(self, later: str | None, earlier: str) -> bool:
         """Whether commit `later` is `earlier`, or follows it by commits of ours alone."""

@@ -1,0 +1,56 @@
+"""Which addresses we speak to: https, or this very machine; anything else only where the configuration says so."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ratchet.ports import Unreachable
+
+MAX_SECRET = 4096
+"""Bytes of a secret's file."""
+
+
+def checked(url: str, *, dangerous_plain_http: bool = False) -> str:
+    """The URL as it is, if it may be used.
+
+    Raises:
+        ValueError: not http or https; credentials in it, where logs would show them; or plain http beyond loopback
+            without `dangerous_plain_http`.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http or https URL")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"{parts.scheme}://…@{parts.hostname}: put the secret in a file, not in the URL")
+    if parts.scheme == "http" and not dangerous_plain_http and not _loopback(parts.hostname):
+        raise ValueError(f"{url!r} would go unencrypted over a network: use https, or allow plain http explicitly")
+    return url
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_of(path: Path) -> str:
+    """A secret from its file, without white space around it. Read at each use: it can be changed while we run.
+
+    Raises:
+        Unreachable: no such file, an empty or too long one, or one that is not ASCII. The text never shows the secret.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SECRET + 1).strip().decode("ascii")
+    except OSError as why:
+        raise Unreachable(str(path), str(why.strerror)) from why
+    except UnicodeDecodeError:
+        raise Unreachable(str(path), "the secret is not ASCII text") from None
+    if not text or len(text) > MAX_SECRET or not text.isprintable():
+        raise Unreachable(str(path), "the secret is empty, too long, or more than one line")
+    return text
