@@ -13,7 +13,7 @@ Rules, each of which the tests hold it to:
 2. Enforced only when every store has given its receipt for the change that was sent last.
 3. A failed receipt halts. So does any approver. What a receipt halted goes on with new approvals; what a person halted
    does not.
-4. Going back is a loosening (of a tightening) and takes the quorum; going back on a loosening takes one approval.
+4. Going back takes the quorum where it lets in what the floor in force refuses, else one approval.
 5. A loosening ends by itself, also one that came of going back: at `expires` the floor that it loosened returns.
 6. No event raises, whatever the state: what makes no sense in it changes nothing, and says so in a `Note`.
 
@@ -175,7 +175,7 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """A named approver signed that the floor before it shall return."""
+    """A named approver signed that the floor before it shall return; `terms` are those of that floor."""
 
     by: str
     terms: Terms
@@ -208,13 +208,20 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Yield:
+    """Another rollout of the family goes back while this one is underway: only one change can be the last."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """Time passed."""
 
     at: datetime
 
 
-Happening = Begin | Approve | Reject | Halt | RollBack | Confirm | Fail | Replace | Pass
+Happening = Begin | Approve | Reject | Halt | RollBack | Confirm | Fail | Replace | Yield | Pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +281,10 @@ def advance(rollout: Rollout, event: Happening) -> tuple[Rollout, tuple[Effect, 
         case Replace():
             if rollout.state not in ENDED:
                 return replace(rollout, state=State.SUPERSEDED, expires=None), (Note(f"superseded by {event.by}"),)
+        case Yield():
+            if rollout.state in UNDERWAY:
+                halted = replace(rollout, state=State.HALTED, by_person=False, approvals=())
+                return halted, (Note(f"halted: {event.to} goes back"),)
         case Pass():
             return _pass(rollout, event)
     return rollout, (Note(f"{type(event).__name__.lower()}: not while {rollout.state.value}"),)
@@ -311,25 +322,21 @@ def _approve(rollout: Rollout, event: Approve) -> tuple[Rollout, tuple[Effect, .
 
 
 def _roll_back(rollout: Rollout, event: RollBack) -> tuple[Rollout, tuple[Effect, ...]]:
-    if rollout.state not in UNDERWAY | {State.ENFORCED, State.HALTED} or rollout.attempt == 0:
-        return rollout, (Note(f"roll back: not while {rollout.state.value} and nothing was sent"),)
+    stuck = rollout.state is State.ROLLED_BACK and set(rollout.confirmed) != set(rollout.stores)
+    if rollout.attempt == 0 or not (rollout.state in UNDERWAY | {State.ENFORCED, State.HALTED} or stuck):
+        return rollout, (Note(f"roll back: not while {rollout.state.value}, and only what was sent"),)
     if event.by in rollout.retreats:
         return rollout, (Note(f"{event.by} asked for it before, and counts once"),)
     retreats = (*rollout.retreats, event.by)
-    needed = event.terms.quorum if not rollout.loosening else 1
+    needed = event.terms.quorum if event.terms.loosening else 1
     if len(retreats) < needed:
         waiting = replace(rollout, retreats=retreats)
         return waiting, (Note(f"roll-back asked for by {event.by}: {len(retreats)} of {needed}"),)
+    expires = rollout.expires if stuck else None
+    if rollout.state is State.ENFORCED and event.terms.loosening:
+        expires = event.at + timedelta(seconds=event.terms.lasts)
     back = replace(
-        rollout,
-        state=State.ROLLED_BACK,
-        retreats=retreats,
-        attempt=rollout.attempt + 1,
-        confirmed=(),
-        # What was enforced and tightened is loosened now, and so for a while only.
-        expires=event.at + timedelta(seconds=event.terms.lasts)
-        if rollout.state is State.ENFORCED and not rollout.loosening
-        else None,
+        rollout, state=State.ROLLED_BACK, retreats=(), attempt=rollout.attempt + 1, confirmed=(), expires=expires
     )
     return back, (Note(f"rolled back by {', '.join(retreats)}"), Restore(back.attempt))
 
