@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check bench lock picture clean
+.PHONY: help demo test check bench lock picture docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ lock: $(READY)  ## Resolve requirements.lock anew (needs uv)
 
 picture: $(READY)  ## Write the picture of the pipeline into the README
 	@$(BIN)/python scripts/picture README.md
+
+docs: $(READY)  ## Write docs/configuration.md anew
+	@$(BIN)/python -c 'from ratchet.cli.configuration import markdown; print(markdown(), end="")' > docs/configuration.md
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -146,6 +146,38 @@ class Config(_Table):
 def schema() -> Json:
     """The JSON schema of the file, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def markdown() -> str:
+    """docs/configuration.md: every key, from the models above (a test keeps the file equal)."""
+    lines = [
+        "# Configuration",
+        "",
+        "`ratchet.toml` in the data directory; `RATCHET_<TABLE>__<KEY>` replaces one key. `ratchet config` shows what is",
+        "in force, `ratchet config schema` prints the JSON schema. Made from ratchet/cli/configuration.py by `make docs`.",
+        "",
+        "| key | default | what it is |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{key}` | {default} | {what} |" for key, default, what in _keys(Config, "")]
+    variables = ", ".join(f"`{name}`" for name in sorted(NOT_KEYS))
+    return "\n".join([*lines, "", f"Variables that are no keys: {variables}.", ""])
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Every key of a table with its default and description, tables within it too."""
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        inner = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+        table = next((t for t in inner if issubclass(t, BaseModel)), None)
+        if table is None:
+            default = (
+                "required" if field.is_required() else f"`{json.dumps(field.get_default(call_default_factory=True))}`"
+            )
+            yield key, default, field.description or ""
+            continue
+        many = {dict: ".NAME", list: "[]"}.get(get_origin(field.annotation) or object, "")
+        yield from _keys(table, f"{key}{many}.")
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Config:
