@@ -273,8 +273,8 @@ class FailureBurst(Happened):
 class BadEvidence(Happened):
     """One piece under the machine's name that is not what it should be.
 
-    `truncated`, `random`, `oversized` bytes; `wrong-format`: honest bytes under another format's name; `future-dated`: a certificate that
-    is not valid yet; `another-root`: all correct, under a root that nobody trusts.
+    `truncated`, `random`, `oversized` bytes; `wrong-format`: honest bytes under another format's name;
+    `future-dated`: a certificate that is not valid yet; `another-root`: all correct, under a root that nobody trusts.
     """
 
     event: Literal["bad-evidence"]
