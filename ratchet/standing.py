@@ -1,10 +1,17 @@
-"""Standing: what is known of a machine now. Affirming only until `trusted_until`: not renewed, it lapses to none."""
+"""Standing: what is known of a machine now. Affirming only until `trusted_until`: not renewed, it lapses to none.
+
+A machine has guests, and each guest's evidence speaks for the machine: its tier is the worst of what its live guests
+last proved. A guest is live until its word expires. When none is live, the last to speak stands for the machine: what
+was good lapses to none, what was contraindicated stays so until something better is proven.
+
+Only proven evidence counts, in either direction: a forgery says nothing about the machine whose name it bears.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -158,3 +165,120 @@ class Standing:
                 for name, g in data["guests"].items()
             },
         )
+
+
+GUEST_COUNTS = timedelta(hours=24)
+"""For how long the word of a guest counts that says no end itself (tiers none and contraindicated), beside other
+guests.
+
+Guests come and go without telling: without an end, one that was bad and is gone would hold its machine down for
+ever."""
+
+MAX_GUESTS = 64
+"""Kept of one machine; beyond, affirming ones make room first, then those that spoke longest ago."""
+
+_BADNESS = {Tier.AFFIRMING: 0, Tier.NONE: 1, Tier.WARNING: 2, Tier.CONTRAINDICATED: 3}
+
+
+def renew(standing: Standing | None, signal: Mapping[str, Json]) -> Standing | None:
+    """What is known once a Signal (docs/events.md, signals.batched.v1) is taken into account.
+
+    Unproven evidence changes nothing. Evidence older than what is known of its guest changes nothing either; older
+    than the machine's latest, it counts for its guest alone.
+
+    Args:
+        standing: what was known of this tenant and identity; None where nothing was.
+        signal: about the same tenant and identity. Must not be a replay: that proves nothing anew.
+    """
+    if not signal["genuine"]:
+        return standing
+    at = parse_time(signal["time"])
+    name = signal.get("instance") or signal.get("measurement") or ""
+    before = dict(standing.guests) if standing else {}
+    if name in before and before[name].at > at:
+        return standing
+    until = signal.get("trusted_until")
+    word = Guest(
+        tier=Tier(signal["tier"]),
+        at=at,
+        trusted_until=parse_time(until) if until else None,
+        hint=signal["hint"],
+        verdict=signal["id"],
+    )
+    if word.tier is Tier.AFFIRMING and word.trusted_until is None:
+        word = replace(word, tier=Tier.NONE)  # affirming without an end is not a thing: fail closed
+    guests = _capped({**before, name: word})
+    if standing is not None and at < standing.seen:
+        return _judged(replace(standing, guests=guests), standing.seen, standing)
+    latest = Standing(
+        tenant=signal["tenant"],
+        identity=signal["subject"],
+        hint=signal["hint"],
+        region=signal.get("region"),
+        workload=signal.get("workload"),
+        tee=signal.get("tee"),
+        family=signal.get("family"),
+        tier=Tier.NONE,
+        since=at,
+        seen=at,
+        trusted_until=None,
+        verdict=signal["id"],
+        evidence=signal["evidence"],
+        reasons=tuple(signal.get("reasons") or ()),
+        tcb=signal.get("tcb") or {},
+        bits=signal.get("bits") or {},
+        tcb_status=signal.get("tcb_status"),
+        measurement=signal.get("measurement"),
+        root=signal.get("root"),
+        simulated=bool(signal.get("simulated")),
+        guests=guests,
+    )
+    return _judged(latest, at, standing)
+
+
+def lapse(standing: Standing, at: datetime) -> Standing:
+    """What is left of it at `at` without fresh proof. `since` tells when it ended, not when that was noticed."""
+    while (when := due(standing)) is not None and when <= at:
+        standing = _judged(standing, when, standing)
+    return standing
+
+
+def due(standing: Standing) -> datetime | None:
+    """When `lapse` will next change something, if nothing is proven meanwhile; None: never."""
+    last = max(standing.guests, key=lambda name: (standing.guests[name].at, name), default=None)
+    ends = [
+        _ends(guest)
+        for name, guest in standing.guests.items()
+        if name != last or (standing.tier is not Tier.NONE and guest.trusted_until is not None)
+    ]
+    return min(ends, default=None)
+
+
+def _ends(guest: Guest) -> datetime:
+    """Until when its word counts."""
+    return guest.trusted_until or guest.at + GUEST_COUNTS
+
+
+def _worst(guests: Iterable[Guest]) -> Tier:
+    return max((guest.tier for guest in guests), key=_BADNESS.__getitem__)
+
+
+def _judged(standing: Standing, at: datetime, before: Standing | None) -> Standing:
+    """With the guests that are live at `at`, the tier that follows, and since when."""
+    live = {name: guest for name, guest in standing.guests.items() if _ends(guest) > at}
+    if live:
+        guests, tier = live, _worst(live.values())
+    else:
+        last = max(standing.guests, key=lambda name: (standing.guests[name].at, name))
+        guests = {last: standing.guests[last]}
+        tier = guests[last].tier if guests[last].trusted_until is None else Tier.NONE
+    until = max((g.trusted_until for g in live.values() if g.tier is tier and g.trusted_until), default=None)
+    since = before.since if before is not None and before.tier is tier else at
+    return replace(standing, guests=guests, tier=tier, since=since, trusted_until=until)
+
+
+def _capped(guests: Mapping[str, Guest]) -> Mapping[str, Guest]:
+    if len(guests) <= MAX_GUESTS:
+        return guests
+    kept = sorted(guests, key=lambda n: (guests[n].tier is not Tier.AFFIRMING, guests[n].at, n))[-MAX_GUESTS:]
+    return {name: guests[name] for name in kept}

@@ -13,8 +13,8 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 def folder(name: str) -> Traversable:
     """A folder of data by its name at the top of the checkout, such as `rules`.
 
-    In the wheel it is `ratchet/_<name>` (pyproject.toml, force-include), which an installed Ratchet must have; a checkout
-    has none, and its own folder is taken.
+    In the wheel it is `ratchet/_<name>` (pyproject.toml, force-include), which an installed Ratchet must have; a
+    checkout has none, and its own folder is taken.
 
     Raises:
         FileNotFoundError: it is in neither: the installation is damaged.

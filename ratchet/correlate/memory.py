@@ -1,0 +1,59 @@
+"""What correlation remembers: keyed JSON values. A stage's state (streams/stage.py, State) is one.
+
+| key | value |
+|---|---|
+| `standing/<tenant>/<identity>` | `Standing.to_data()` |
+| `alert/<alert>` | data of the alert's latest event |
+| `open/<tenant>/<subject>` | rule -> its open alert: causes and guests that show it, said or not |
+| `known/<tenant>/<identity>` | firmware marks, and when the machine's due entries lie |
+| `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, sender] |
+| `burst/<rule>/<tenant>/<place>` | senders in trouble there: name -> [time, verdict event] |
+| `due/<time>/<kind>/<tenant>/<subject>` | what a Tick past that time must look at: [kind, tenant, subject] |
+| `clock` | time of the latest Tick |
+
+Due entries move lazily: a machine that speaks does not move its entry; when the entry's time comes, it is put where it
+belongs by then. So a signal costs no entry, and a Tick looks only at what may have happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from ratchet.event import Json, stamp
+
+
+class Memory(Protocol):
+    """As `streams.stage.State`, which the core cannot import."""
+
+    def get(self, key: str) -> Json | None:
+        """The value, or None."""
+
+    def put(self, key: str, value: Json) -> None:
+        """Set it."""
+
+    def delete(self, key: str) -> None:
+        """Forget it; absent is no error."""
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, Json]]:
+        """Keys that begin so, in order of key, with their values."""
+
+
+def due_key(when: datetime | str, kind: str, tenant: str, subject: str) -> str:
+    """Of a due entry; text order is time order."""
+    return f"due/{when if isinstance(when, str) else stamp(when)}/{kind}/{tenant}/{subject}"
+
+
+def due_until(memory: Memory, at: datetime) -> list[tuple[str, str, str, str]]:
+    """Due entries up to a moment, taken out: (when, kind, tenant, subject), in order."""
+    limit = stamp(at)
+    found = []
+    for key, (kind, tenant, subject) in memory.scan("due/"):
+        when = key[4 : 4 + len(limit)]
+        if when > limit:
+            break
+        found.append((key, (when, kind, tenant, subject)))
+    for key, _ in found:
+        memory.delete(key)
+    return [entry for _, entry in found]

@@ -1,0 +1,190 @@
+"""Observations: what rules see. Flat, ECS-like dictionaries of facts; one for each thing that came to light.
+
+Names follow the Elastic Common Schema 9 where it has one (`host.id`, `event.action`); attestation has none, so it is
+`attestation.*`. A field that has nothing to say is left out, so that `exists` and `null` mean something.
+docs/rules.md lists them all for people; a test keeps it equal to `FIELDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.event import Event, Json, stamp
+from ratchet.sigma import options
+from ratchet.standing import Standing
+
+Observation = dict[str, Json]
+Signal = Mapping[str, Json]
+"""As in docs/events.md, signals.batched.v1."""
+
+APPRAISED = "evidence-appraised"
+REFUSED = "evidence-refused"
+UNPROVEN = "evidence-unproven"
+COLLATERAL = "collateral-failed"
+REPLAYED = "evidence-replayed"
+ROLLED_BACK = "firmware-rolled-back"
+SILENT = options.SILENT
+BURST = options.BURST
+DRIFTED = "store-drifted"
+NOT_ENFORCING = "store-not-enforcing"
+
+ACTIONS: Mapping[str, str] = {
+    APPRAISED: "proven evidence, seen for the first time, and what the policy made of it",
+    REFUSED: "evidence of which a proof step failed for a reason of its own",
+    COLLATERAL: "evidence that cannot be proven because a vendor's statement is expired or unsound",
+    UNPROVEN: "evidence of which no step failed, but one without which nothing is proven was not possible",
+    REPLAYED: "bytes that an earlier event brought already",
+    ROLLED_BACK: "proven evidence with a security version below one that this machine proved; one for each component",
+    SILENT: "a machine that has attested is longer away than the rule allows",
+    BURST: "as many senders of one place in trouble as the rule names, within its window",
+    DRIFTED: "a policy store holds what we did not write, or does not answer",
+    NOT_ENFORCING: "a policy store did not prove that it enforces a change",
+}
+"""Every value of `event.action`."""
+
+FIELDS: Mapping[str, str] = {
+    "@timestamp": "event time, RFC 3339",
+    "event.action": "what came to light",
+    "event.category": "`host`, or `configuration` for stores",
+    "event.outcome": "`success`, `failure` or `unknown`",
+    "organization.id": "tenant",
+    "host.id": "machine identity: `chip:…`, `ppid:…`, `platform:…`, or `hint:…` where nothing is proven",
+    "host.name": "who the sender says it is",
+    "cloud.region": "as sent",
+    "service.name": "workload, as sent",
+    "attestation.tee": "`sgx`, `tdx` or `snp`",
+    "attestation.family": "product family, such as `snp/Milan`",
+    "attestation.genuine": "whether the evidence is proven",
+    "attestation.tier": "`affirming`, `warning`, `contraindicated` or `none`",
+    "attestation.failed": "proof steps that failed, a list",
+    "attestation.reasons": "codes of reasons, a list (docs/reasons.md)",
+    "attestation.tcb_status": "Intel's TCB status, merged",
+    "attestation.advisories": "Intel's advisories, a list",
+    "attestation.evaluation": "Intel's evaluation number",
+    "attestation.measurement": "launch measurement, hex",
+    "attestation.debug": "whether the guest may be debugged",
+    "attestation.instance": "the guest",
+    "attestation.weak": "whether the identity is only the sender's word",
+    "attestation.root": "trust anchor",
+    "attestation.simulated": "whether that anchor is a simulated vendor's",
+    "attestation.late": "whether it arrived after its round",
+    "attestation.evidence": "id of the evidence event",
+    "attestation.component": "the component that went back",
+    "attestation.was": "the version it had proved",
+    "attestation.now": "the version it proves now",
+    "attestation.first_seen": "when replayed bytes first came",
+    "attestation.first_sender": "who sent replayed bytes first",
+    "attestation.last_seen": "latest proof of a silent machine",
+    "attestation.silent_hours": "whole hours since",
+    "attestation.machines": "how many senders are in a burst",
+    "store.name": "policy store",
+    "store.outcome": "what it did, such as `drifted` or `unreachable`",
+    "store.detail": "one line from it",
+    "store.expected": "the revision it should hold",
+    "store.found": "the revision it holds",
+    "store.change": "the change that it concerns",
+}
+"""Every field, but for the families `attestation.tcb.<name>`, `attestation.bits.<name>` and `labels.<name>`."""
+
+FAMILIES: Mapping[str, str] = {
+    "attestation.tcb.": "a security version by name, such as `attestation.tcb.reported.snp`",
+    "attestation.bits.": "a policy or platform bit by name, such as `attestation.bits.policy.smt`",
+    "labels.": "a label of the sender's hint",
+}
+
+
+def of_signal(signal: Signal, action: str) -> Observation:
+    """A signal's facts, under what came to light."""
+    genuine = bool(signal["genuine"])
+    outcome = "failure" if action in (REFUSED, REPLAYED, ROLLED_BACK) else "success" if genuine else "unknown"
+    facts: Observation = {
+        "@timestamp": signal["time"],
+        "event.action": action,
+        "event.category": "host",
+        "event.outcome": outcome,
+        "organization.id": signal["tenant"],
+        "host.id": signal["subject"],
+        "host.name": signal["hint"],
+        "cloud.region": signal.get("region"),
+        "service.name": signal.get("workload"),
+        "attestation.genuine": genuine,
+        "attestation.debug": bool(signal.get("debug")),
+        "attestation.weak": bool(signal.get("weak")),
+        "attestation.simulated": bool(signal.get("simulated")),
+        "attestation.late": bool(signal.get("late")),
+    }
+    for name in _COPIED:
+        facts[f"attestation.{name}"] = signal.get(name)
+    for family in ("tcb", "bits"):
+        for name, value in (signal.get(family) or {}).items():
+            facts[f"attestation.{family}.{name}"] = value
+    for name, value in (signal.get("labels") or {}).items():
+        facts[f"labels.{name}"] = value
+    return _said(facts)
+
+
+_COPIED = (
+    "tee",
+    "family",
+    "tier",
+    "failed",
+    "reasons",
+    "tcb_status",
+    "advisories",
+    "evaluation",
+    "measurement",
+    "instance",
+    "root",
+    "evidence",
+)
+
+
+def of_standing(standing: Standing, action: str, at: str) -> Observation:
+    """A machine's latest proven facts."""
+    facts: Observation = {
+        "@timestamp": at,
+        "event.action": action,
+        "event.category": "host",
+        "event.outcome": "unknown",
+        "organization.id": standing.tenant,
+        "host.id": standing.identity,
+        "host.name": standing.hint,
+        "cloud.region": standing.region,
+        "service.name": standing.workload,
+        "attestation.tee": standing.tee,
+        "attestation.family": standing.family,
+        "attestation.tier": standing.tier.value,
+        "attestation.measurement": standing.measurement,
+        "attestation.tcb_status": standing.tcb_status,
+        "attestation.weak": standing.identity.startswith("hint:"),
+        "attestation.root": standing.root,
+        "attestation.simulated": standing.simulated,
+        "attestation.evidence": standing.evidence,
+        "attestation.last_seen": stamp(standing.seen),
+    }
+    return _said(facts)
+
+
+def of_receipt(event: Event) -> Observation:
+    """A receipt that is bad news (docs/events.md, receipt.failed.v1 and store.drifted.v1)."""
+    data = event.data
+    facts: Observation = {
+        "@timestamp": stamp(event.time),
+        "event.action": DRIFTED if event.type == "store.drifted.v1" else NOT_ENFORCING,
+        "event.category": "configuration",
+        "event.outcome": "failure",
+        "organization.id": event.tenant,
+        "store.name": data.get("store") or event.subject,
+        "store.outcome": data.get("outcome"),
+        "store.detail": data.get("detail"),
+        "store.expected": data.get("base"),
+        "store.found": data.get("revision"),
+        "store.change": data.get("change"),
+    }
+    return _said(facts)
+
+
+def _said(facts: Mapping[str, Any]) -> Observation:
+    """Without what has nothing to say."""
+    return {name: value for name, value in facts.items() if value is not None and value != []}
