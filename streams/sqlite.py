@@ -164,7 +164,10 @@ class Database:
         self._lock = threading.RLock()
         self._depth = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = connect(path)
+        try:
+            self._connection = connect(path)
+        except sqlite3.DatabaseError as error:
+            raise BadDatabase(f"{path} is no SQLite database that can be opened: {error}") from error
         try:
             self._migrate()
         except BaseException:
@@ -174,11 +177,8 @@ class Database:
         self.blobs = SqliteBlobs(self)
 
     def _migrate(self) -> None:
-        try:
-            (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-            (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise BadDatabase(f"{self.path} is no SQLite database: {error}") from error
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if application != APPLICATION_ID and (application or tables):
             raise BadDatabase(f"{self.path} is another program's database (application_id {application:#x})")
         self._connection.execute("PRAGMA journal_mode = WAL")

@@ -1,8 +1,8 @@
 """The state digest: everything that a run leaves behind, in one canonical dump and one hash.
 
 Two runs over the same records from outside, however often killed and started again, leave equal digests. What may
-differ between them counts for nothing: offsets, how deliveries went (the notify sink is at-least-once), and the order in
-which records of different keys came to lie. In are, each a part with a hash of its own:
+differ between them counts for nothing: offsets, how deliveries went (the notify sink is at-least-once), and the order
+in which records of different keys came to lie. In are, each a part with a hash of its own:
 
 - `log/<topic>`: per (tenant, subject) the sequence of (id, type, subject, time, data);
 - `blobs`: their ids (an id is the hash of the bytes);
