@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from urllib.parse import urlsplit
-
-from ratchet.ports import Unreachable
-
-MAX_SECRET = 4096
-"""Bytes of a secret's file."""
 
 
 def checked(url: str, *, dangerous_plain_http: bool = False) -> str:
@@ -36,21 +30,3 @@ def _loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def secret_of(path: Path) -> str:
-    """A secret from its file, without white space around it. Read at each use: it can be changed while we run.
-
-    Raises:
-        Unreachable: no such file, an empty or too long one, or one that is not ASCII. The text never shows the secret.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_SECRET + 1).strip().decode("ascii")
-    except OSError as why:
-        raise Unreachable(str(path), str(why.strerror)) from why
-    except UnicodeDecodeError:
-        raise Unreachable(str(path), "the secret is not ASCII text") from None
-    if not text or len(text) > MAX_SECRET or not text.isprintable():
-        raise Unreachable(str(path), "the secret is empty, too long, or more than one line")
-    return text

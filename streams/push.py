@@ -2,13 +2,14 @@
 
 For a change: plan, push, prove. What comes out is a receipt:
 
-- `receipt.confirmed.v1`: the store was read back, and refused and passed what it must.
+- `receipt.confirmed.v1`: the store was read back, and refused and passed what it must. With outcome `restored` and no
+  change: it drifted or was silent, and is again as we left it.
 - `receipt.failed.v1`: final for this change. `drifted`: somebody else wrote, nothing was overwritten; `not_enforced`:
   it is written, and a sample was decided wrongly; `refused`: the store cannot take it, or the change is malformed.
 
 A store that cannot be reached keeps its changes waiting, in order, and is asked again at a later Tick, each time after
 twice as long; other stores do not wait for it. On Ticks each store is also checked: `store.drifted.v1` says once, until
-it changes, that a store was written by somebody else, does not enforce, or has not answered three times.
+it changes, that a store was written by somebody else or has not answered three times.
 
 State: `store/<store>` is what was written last, `{revision, change, at, tenant, drift}`; `waiting/<store>` the changes
 that wait; `away/<store>` how often it did not answer and when to ask again; `checked/<store>` when it was last checked.
@@ -47,8 +48,9 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
 TRIES_UNTIL_SAID = 3
 """Vain tries after which people are told that a store does not answer."""
 
-CONFIRMED, DRIFTED, NOT_ENFORCED, REFUSED, UNREACHABLE = (
+CONFIRMED, RESTORED, DRIFTED, NOT_ENFORCED, REFUSED, UNREACHABLE = (
     "confirmed",
+    "restored",
     "drifted",
     "not_enforced",
     "refused",
@@ -248,7 +250,9 @@ class Push:
             ]
         outcome = NOT_ENFORCED if ended.found == ended.expected else DRIFTED
         failed = _receipt(change, store.name, at, outcome, ended.detail, revision=ended.found)
-        return None, [failed, *_report(ended, outcome, change.tenant, at, state)]
+        said = _report(ended, outcome, change.tenant, at, state)
+        # That it does not enforce is said by the receipt itself.
+        return None, [failed] if outcome == NOT_ENFORCED else [failed, *said]
 
     def _check(self, store: PolicyStore, tick: Event, state: State) -> list[Event]:
         last = state.get(f"checked/{store.name}")
@@ -267,6 +271,7 @@ class Push:
         if held["drift"] is not None and held["drift"]["outcome"] != NOT_ENFORCED:
             # It is again what we wrote. That it does not enforce is only undone by a receipt.
             state.put(f"store/{store.name}", held | {"drift": None})
+            return [_restored(store.name, held, tenant, tick.time)]
         return []
 
     def _away(self, name: str, why: Unreachable, tenant: str, at: datetime, state: State) -> list[Event]:
@@ -306,18 +311,31 @@ def _report(drift: Drifted, outcome: str, tenant: str, at: datetime, state: Stat
         return []
     state.put(f"store/{drift.store}", held | {"drift": {**now, "since": stamp(at)}})
     parts = (drift.store, outcome, drift.expected or "", drift.found or "", stamp(at))
-    data = {
-        "change": drift.change or held["change"],
-        "store": drift.store,
+    data = _facts(drift.change or held["change"], drift.store, outcome, drift.detail)
+    data |= {"base": drift.expected, "revision": drift.found}
+    return [Event(derived_id("drift", *parts), SOURCE, "store.drifted.v1", drift.store, at, tenant, data)]
+
+
+def _restored(store: str, held: Mapping[str, Json], tenant: str, at: datetime) -> Event:
+    """It is again as we left it: ends what `_report` began, and is about no change."""
+    data = _facts(None, store, RESTORED, "the store is again as it was left")
+    data |= {"base": held["revision"], "revision": held["revision"]}
+    return Event(derived_id("restored", store, stamp(at)), SOURCE, "receipt.confirmed.v1", store, at, tenant, data)
+
+
+def _facts(change: str | None, store: str, outcome: str, detail: str) -> dict[str, Json]:
+    """The data that every event of ours has."""
+    return {
+        "change": change,
+        "store": store,
         "intent": None,
-        "base": drift.expected,
-        "revision": drift.found,
+        "base": None,
+        "revision": None,
         "outcome": outcome,
         "refused": 0,
         "passed": 0,
-        "detail": drift.detail,
+        "detail": detail[:1000],
     }
-    return [Event(derived_id("drift", *parts), SOURCE, "store.drifted.v1", drift.store, at, tenant, data)]
 
 
 def _receipt(
@@ -332,16 +350,12 @@ def _receipt(
     passed: int = 0,
 ) -> Event:
     """The one last word on a change at a store."""
-    data = {
-        "change": change.name,
-        "store": store,
+    data = _facts(change.name, store, outcome, detail) | {
         "intent": _hash(change.data.get("intent")),
         "base": change.base,
         "revision": revision,
-        "outcome": outcome,
         "refused": refused,
         "passed": passed,
-        "detail": detail[:1000],
     }
     kind = "receipt.confirmed.v1" if outcome == CONFIRMED else "receipt.failed.v1"
     return Event(derived_id("receipt", change.id, store), SOURCE, kind, store, at, change.tenant, data)

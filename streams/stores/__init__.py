@@ -3,3 +3,42 @@
 `layout` says how an intent becomes files, `git` commits them, `bundle` packs and signs them for OPA, `opa` publishes
 the bundle, `rego` and `opa_server` decide whether it enforces. See docs/stores.md.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ratchet.ports import PolicyStore
+
+
+def local(
+    folder: Path, *, opa_url: str | None = None, opa_token: str | None = None, tenant: str = "default"
+) -> tuple[PolicyStore, ...]:
+    """The stores of a data directory, in the order in which they are written: Git, then the bundle of its commits.
+
+    Args:
+        folder: the data directory: `policy.git/`, `bundles/ratchet.tar.gz`, `keys/`.
+        opa_url: of an OPA server that loads the bundle and is asked for proof; None proves in process.
+        opa_token: bearer token for it.
+        tenant: whose policy the bundle serves.
+
+    Raises:
+        Unreachable: the bundle's key cannot be read or made.
+        ValueError: the URL may not be spoken to.
+    """
+    # rego-cpp, dulwich and httpx are not loaded by those who only want another module of this package.
+    from streams.stores.git import GitStore
+    from streams.stores.keys import BundleKey
+    from streams.stores.opa import OpaStore
+    from streams.stores.rego import Prover, RegoInProcess
+
+    prover: Prover = RegoInProcess()
+    git = GitStore(folder / "policy.git", prover)
+    if opa_url is not None:
+        from streams.stores.opa_server import OpaServer
+
+        prover = OpaServer(opa_url, token=opa_token)
+    key = BundleKey.kept_in(folder / "keys")
+    return git, OpaStore(git, folder / "bundles" / "ratchet.tar.gz", key, prover, tenant=tenant)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import httpx
 
 from ratchet.event import Json
 from ratchet.ports import Unreachable
-from streams.endpoint import checked, secret_of
+from streams.endpoint import checked
 from streams.stores.rego import Decision, Policy, decision_of
 
 TIMEOUT = 5.0
@@ -29,7 +28,7 @@ class OpaServer:
 
     Args:
         url: of the server.
-        token_file: holds the bearer token; None for a server that asks for none.
+        token: bearer token; None for a server that asks for none. In no error, and not in `repr`.
         bundle: the name that its configuration gives to our bundle.
         dangerous_plain_http: speak plain http beyond loopback.
         client: to speak through; one of our own by default.
@@ -39,13 +38,14 @@ class OpaServer:
         self,
         url: str,
         *,
-        token_file: Path | None = None,
+        token: str | None = None,
         bundle: str = "ratchet",
         dangerous_plain_http: bool = False,
         client: httpx.Client | None = None,
     ) -> None:
         self._url = checked(url, dangerous_plain_http=dangerous_plain_http).rstrip("/")
-        self._token_file, self._bundle = token_file, bundle
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._bundle = bundle
         # Neither proxies nor .netrc of the environment: the token goes to the server that was named, or nowhere.
         self._client = client or httpx.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False)
 
@@ -81,9 +81,8 @@ class OpaServer:
         return decision_of(answer.get("result"))
 
     def _ask(self, method: str, path: str, body: Json = None) -> Json:
-        headers = {"Authorization": f"Bearer {secret_of(self._token_file)}"} if self._token_file else {}
         try:
-            answer = self._client.request(method, self._url + path, json=body, headers=headers)
+            answer = self._client.request(method, self._url + path, json=body, headers=self._headers)
         except httpx.HTTPError as why:
             raise Unreachable(self._url, f"{type(why).__name__} {why}") from None  # the cause holds our headers
         if answer.status_code != 200:
