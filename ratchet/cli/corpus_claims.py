@@ -1,0 +1,213 @@
+"""One table: what each format calls its claims and checks, and where Ratchet has them.
+
+`ratchet corpus check` reads it. A claim that is not in the table is looked for under the same name among the fields of
+the evidence, then among Ratchet's bits and versions; found nowhere, it is a disagreement: none is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ratchet.collateral import Known
+from ratchet.collateral.amd import Vek
+from ratchet.event import Json
+from ratchet.evidence import Claims, Field, Outcome, Proof, Step, StepName
+from ratchet.evidence.snp_report import SnpReport
+
+
+class Absent(Exception):
+    """Ratchet has nothing under that name; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Ratchet made of one piece of evidence.
+
+    Attributes:
+        proof: of `verify`.
+        fields: of `fields`, by name.
+        leaf: the endorsement key that came with an SNP report.
+        known: statements in a document of collateral.
+    """
+
+    proof: Proof | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    leaf: Vek | None = None
+    known: tuple[Known, ...] = ()
+
+    @property
+    def claims(self) -> Claims:
+        """Of the proof."""
+        if self.proof is None or self.proof.claims is None:
+            raise Absent("the evidence could not be parsed")
+        return self.proof.claims
+
+    @property
+    def report(self) -> SnpReport:
+        """The SNP report's own record."""
+        native = self.claims.native
+        if not isinstance(native, SnpReport):
+            raise Absent("not an SNP report")
+        return native
+
+    def step(self, name: StepName) -> Step:
+        """One proof step."""
+        if self.proof is None:
+            raise Absent("nothing was verified")
+        return next(step for step in self.proof.steps if step.name is name)
+
+    def passed(self, name: StepName) -> bool:
+        """Whether that proof step passed."""
+        return self.step(name).outcome is Outcome.PASSED
+
+    def free_of(self, name: StepName, *codes: str) -> bool:
+        """Whether that step was possible, and none of these codes is among its reasons."""
+        step = self.step(name)
+        return step.outcome is not Outcome.NOT_POSSIBLE and not any(r.code in codes for r in step.reasons)
+
+
+Look = Callable[[Seen], Json]
+
+
+def _snp(name: str) -> Look:
+    def look(seen: Seen) -> Json:
+        value = getattr(seen.report, name)
+        return value.hex() if isinstance(value, bytes) else value
+
+    return look
+
+
+def _bit(name: str) -> Look:
+    def look(seen: Seen) -> Json:
+        value = seen.claims.bits[name]
+        return bool(value) if isinstance(value, bool) else value
+
+    return look
+
+
+def _debug(seen: Seen) -> Json:
+    return seen.claims.debug
+
+
+def _family(seen: Seen) -> Json:
+    family = seen.claims.family.partition("/")[2]
+    return None if family == "unknown" else family
+
+
+def _snp_tcb(prefix: str) -> Look:
+    """The bytes as they lie, and the levels by name as `Claims.tcb` has them."""
+
+    def look(seen: Seen) -> Json:
+        raw: bytes = getattr(seen.report, f"{prefix}_tcb")
+        levels = {
+            name.partition(".")[2]: level for name, level in seen.claims.tcb.items() if name.partition(".")[0] == prefix
+        }
+        return {"raw_le_hex": raw.hex(), **levels}
+
+    return look
+
+
+def _cpuid(seen: Seen) -> Json:
+    bits = seen.claims.bits
+    return {name: bits.get(f"cpuid.{name}") for name in ("family", "model", "stepping")}
+
+
+def _leaf(seen: Seen) -> Json:
+    """The endorsement certificate beside the report, in the manifest's words; reserved levels by their OID's end."""
+    leaf = seen.leaf
+    if leaf is None:
+        raise Absent("no VCEK or VLEK came with the report, or it could not be read")
+    reserved = {"spl4": "3.4", "spl5": "3.5", "spl6": "3.6", "spl7": "3.7"}
+    ext: dict[str, Json] = {"struct_version": leaf.struct_version, "product": leaf.product_name}
+    ext |= {reserved.get(name, name): level for name, level in leaf.spl.items()}
+    if leaf.hwid is not None:
+        ext["hwid"] = leaf.hwid.hex()
+    if leaf.csp is not None:
+        ext["csp_id"] = leaf.csp
+    certificate = leaf.certificate
+    return {
+        "ext": ext,
+        "not_before": certificate.not_before.isoformat(),
+        "not_after": certificate.not_after.isoformat(),
+        "serial": str(certificate.serial),
+    }
+
+
+def _snp_chain(seen: Seen) -> Json:
+    """The name of the chain that led to a root: `milan`, `milan_vlek`, `turin`; None where none did."""
+    if not seen.passed(StepName.CHAIN) or seen.leaf is None:
+        return None
+    return seen.leaf.product.lower() + ("_vlek" if seen.leaf.kind == "VLEK" else "")
+
+
+SNP_CLAIMS: Mapping[str, Look] = {
+    "version": _snp("version"),
+    "guest_svn": _bit("guest_svn"),
+    "policy": lambda seen: f"{seen.report.policy:016x}",
+    "debug": _debug,
+    "smt": _bit("policy.smt"),
+    "migrate_ma": _bit("policy.migrate_ma"),
+    "single_socket": _bit("policy.single_socket"),
+    "family_id": _snp("family_id"),
+    "image_id": _snp("image_id"),
+    "vmpl": _bit("vmpl"),
+    "sig_algo": _snp("signature_algo"),
+    "author_key_en": _bit("signer.author_key"),
+    "mask_chip_key": _bit("signer.mask_chip_key"),
+    "signing_key": _snp("signing_key"),
+    "cpuid": _cpuid,
+    "family": _family,
+    "current_tcb": _snp_tcb("current"),
+    "reported_tcb": _snp_tcb("reported"),
+    "committed_tcb": _snp_tcb("committed"),
+    "launch_tcb": _snp_tcb("launch"),
+    "platform_info": lambda seen: f"{seen.report.platform_info:016x}",
+    "report_data": lambda seen: seen.claims.report_data.hex(),
+    "measurement": lambda seen: seen.claims.measurement,
+    "host_data": _snp("host_data"),
+    "id_key_digest": lambda seen: seen.claims.signer or "00" * 48,
+    "author_key_digest": _snp("author_key_digest"),
+    "report_id": _snp("report_id"),
+    "report_id_ma": _snp("report_id_ma"),
+    "chip_id": _snp("chip_id"),
+    "current_fw": _snp("current_firmware"),
+    "committed_fw": _snp("committed_firmware"),
+    "launch_mit_vector": lambda seen: f"{seen.report.launch_mitigation:x}",
+    "current_mit_vector": lambda seen: f"{seen.report.current_mitigation:x}",
+}
+
+SNP_CHECKS: Mapping[str, Look] = {
+    "chain": _snp_chain,
+    "report_sig": lambda seen: seen.passed(StepName.SIGNATURE),
+    "tcb_match": lambda seen: seen.free_of(StepName.BINDING, "tcb_mismatch", "unknown_product"),
+    "hwid_match": lambda seen: seen.free_of(StepName.BINDING, "chip_mismatch"),
+}
+
+SNP_FACTS: Mapping[str, Look] = {"debug": _debug, "report_version": _snp("version"), "leaf": _leaf}
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What one format calls things: claims, checks (proof steps), and facts that stand beside them."""
+
+    claims: Mapping[str, Look]
+    checks: Mapping[str, Look]
+    facts: Mapping[str, Look]
+
+
+def _named_chain(want: Json, got: Json) -> bool:
+    """Chains are named after files: `turin_vcek` and `milan` are VCEKs' alike."""
+    return (want.removesuffix("_vcek") if isinstance(want, str) else want) == got
+
+
+FORMATS: Mapping[str, Tables] = {
+    "snp-report": Tables(SNP_CLAIMS, SNP_CHECKS, SNP_FACTS),
+}
+"""Format -> its tables."""
+
+CASES: Mapping[str, Look] = {}
+"""What a case states beside its status."""
+
+SAME: Mapping[str, Callable[[Json, Json], bool]] = {"checks.chain": _named_chain}
+"""Comparisons that are not plain equality."""
