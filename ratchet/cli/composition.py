@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.errors import Fault
 from ratchet.cli.home import Home
 
 if TYPE_CHECKING:
@@ -87,11 +88,22 @@ def rules(place: Home) -> RuleSet:
 
 
 def stores(place: Home) -> Sequence[PolicyStore]:
-    """Git, then the bundle built from its commits."""
-    from streams.stores import local
+    """Git, then the bundle built from its commits; a running OPA proves it where ratchet.toml names one."""
+    from streams.stores.git import GitStore
+    from streams.stores.keys import BundleKey
+    from streams.stores.opa import OpaStore
+    from streams.stores.opa_server import OpaServer
+    from streams.stores.rego import RegoInProcess
 
     opa = place.config.opa
-    return local(place.path, opa_url=opa.url, opa_token=_secret(place, opa.token_file, "opa.token_file"))
+    git = GitStore(place.path / "policy.git", RegoInProcess())
+    try:
+        token = _secret(place, opa.token_file, "opa.token_file")
+        prover = OpaServer(opa.url, token=token) if opa.url else RegoInProcess()
+    except ValueError as error:
+        raise Fault("opa", f"opa.url: {error}", "use https, or an address of this machine") from error
+    key = BundleKey.kept_in(place.path / "keys")
+    return (git, OpaStore(git, place.path / "bundles" / "ratchet.tar.gz", key, prover))
 
 
 def notifiers(place: Home) -> Sequence[Notifier]:
@@ -104,21 +116,24 @@ def notifiers(place: Home) -> Sequence[Notifier]:
     if alerts.ndjson:
         found.append(NdjsonFile(place.below(alerts.ndjson)))
     if alerts.webhook.url:
-        secret = _secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
+        secret = _file(place, alerts.webhook.secret_file)
         if secret is None:
-            raise Fault(
-                "no-secret", "alerts.webhook.url without alerts.webhook.secret_file", "name a file with a secret"
-            )
+            raise Fault("no-secret", "alerts.webhook has a url but no secret_file", "name a file that holds the secret")
         try:
-            found.append(Webhook(alerts.webhook.url, secret))
+            found.append(Webhook(alerts.webhook.url, secret_file=secret))
+        except OSError as error:
+            raise Fault("no-secret", f"{secret}: {error.strerror}", "name a file that is there") from error
         except ValueError as error:
-            raise Fault(
-                "webhook", f"alerts.webhook.url: {error}", "use https, or an address of this machine"
-            ) from error
+            raise Fault("webhook", f"alerts.webhook: {error}", "use https, or an address of this machine") from error
     return found
 
 
+def _file(place: Home, name: str | None) -> Path | None:
+    return place.below(name) if name is not None else None
+
+
 def _secret(place: Home, name: str | None, key: str) -> str | None:
+    """What a file holds, without the line's end."""
     if name is None:
         return None
     try:
@@ -135,7 +150,6 @@ def settings(place: Home) -> Settings:
 
     config = place.config
     return Settings(
-        tenant=config.tenant,
         roots=roots(place),
         policy=policy(place),
         bounds=Bounds(max_refused=config.bounds.max_refused, max_fraction=config.bounds.max_fraction),
@@ -168,8 +182,3 @@ def known_collateral(place: Home, trusted: tuple[Root, ...]) -> Collateral:
                 except UnknownDocument:
                     continue  # a dead letter: `ratchet dead-letters` shows it
     return collateral
-
-
-def unreachable(what: str, why: str, do: str) -> Fault:
-    """A server or address that is not there."""
-    return Fault("unreachable", f"{what}: {why}", do, Exit.UNREACHABLE)

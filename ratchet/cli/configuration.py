@@ -176,7 +176,8 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]
             )
             yield key, default, field.description or ""
             continue
-        many = {dict: ".NAME", list: "[]"}.get(get_origin(field.annotation) or object, "")
+        origin = get_origin(field.annotation)
+        many = ".NAME" if origin is dict else "[]" if origin is list else ""
         yield from _keys(table, f"{key}{many}.")
 
 

@@ -75,9 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    from collectors.simulated.shipped import week
-
     from collectors.simulated import scenario as scenarios
+    from collectors.simulated.shipped import week
     from ratchet.cli.running import now
 
     try:
@@ -144,13 +143,14 @@ def _prepare(place: Home, scenario: Scenario) -> None:
 
 def _feed(place: Home, running: Engine, scenario: Scenario) -> Driven:
     """Put the week on the log, closing a round at each simulated tick."""
-    from collectors.simulated.drive import drive, expected_ticks
+    from collectors.simulated.drive import drive
+    from collectors.simulated.truth import ticks
     from collectors.simulated.vendor import Vendor
     from streams.clock import tick
 
     database = running.database
     vendor = Vendor(place.path / "vendor")
-    with bar(expected_ticks(scenario), "simulating") as step:
+    with bar(sum(1 for _ in ticks(scenario)), "simulating") as step:
 
         def close(at: datetime) -> None:
             database.log.append([("ticks", tick(at))])
