@@ -217,8 +217,8 @@ def detect(raw: bytes) -> Format | None:
     """Which format the bytes are of, from their first fields; None where they are of none.
 
     SGX and TDX quotes begin with a u16 version of 3, 4 or 5 and carry the TEE type at offset 4 (Intel SGX ECDSA
-    QuoteLibReference, A.4; TDX DCAP Quoting Library API, A.3). SNP reports begin with a u32 version of 2 to 5 and are at
-    least 1184 bytes long (AMD 56860, table "ATTESTATION_REPORT").
+    QuoteLibReference, A.4; TDX DCAP Quoting Library API, A.3). SNP reports begin with a u32 version of 2 to 5 and are
+    at least 1184 bytes long (AMD 56860, table "ATTESTATION_REPORT").
     """
     if len(raw) < 48:
         return None
@@ -251,7 +251,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
     """
     if at.tzinfo is None:
         raise ValueError("at= has no time zone: pass an aware datetime")
-    from ratchet.evidence import snp, sgx, tdx, unreadable
+    from ratchet.evidence import sgx, snp, tdx, unreadable
 
     size = len(evidence.raw)
     if size > MAX_EVIDENCE:
@@ -269,7 +269,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
 
 def fields(evidence: Evidence) -> tuple[Field, ...]:
     """Every claim with its place in the bytes, in order of offset; empty where the bytes cannot be parsed."""
-    from ratchet.evidence import snp, sgx, tdx
+    from ratchet.evidence import sgx, snp, tdx
 
     match evidence.format or detect(evidence.raw):
         case Format.SGX_QUOTE:

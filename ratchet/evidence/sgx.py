@@ -1,0 +1,68 @@
+"""Intel SGX quotes: version 3, and versions 4 and 5 with an SGX report.
+
+Source: Intel SGX ECDSA QuoteLibReference, A.4; Intel SDM volume 3D, 38.15 (REPORT) and 38.7.1 (ATTRIBUTES).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ratchet.collateral import Collateral
+from ratchet.evidence import Claims, Evidence, Field, Format, Proof
+from ratchet.evidence.dcap import prove
+from ratchet.evidence.platform import Platform
+from ratchet.evidence.quote import SGX_FIELDS, TEE_SGX, BadQuote, Quote, piece, read, shared_fields
+
+SgxQuote = Quote
+"""The record behind `Claims.native`."""
+
+_FLAGS = {
+    "attributes.debug": 1,
+    "attributes.mode64bit": 2,
+    "attributes.provision_key": 4,
+    "attributes.einittoken_key": 5,
+    "attributes.kss": 7,
+}
+"""Bits of ATTRIBUTES (Intel SDM volume 3D, table 38-3)."""
+
+
+def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
+    """Is it genuine? See `ratchet.evidence.dcap` for the steps."""
+    return prove(evidence, collateral, at, Format.SGX_QUOTE, lambda _: None, claims)
+
+
+def claims(quote: Quote, platform: Platform) -> Claims:
+    """What the SGX report says."""
+    raw, at = quote.raw, quote.body
+    attributes = raw[at + 48]
+    signer = raw[at + 128 : at + 160]
+    measurement = raw[at + 64 : at + 96].hex()
+    bits = dict(platform.bits)
+    for name, bit in _FLAGS.items():
+        bits[name] = bool(attributes >> bit & 1)
+    bits["isvprodid"] = raw[at + 256] | raw[at + 257] << 8
+    bits["isvsvn"] = raw[at + 258] | raw[at + 259] << 8
+    return Claims(
+        format=Format.SGX_QUOTE,
+        tee="sgx",
+        family=f"sgx/{platform.family}",
+        platform=platform.pck.identity if platform.pck is not None else None,
+        instance=measurement,
+        measurement=measurement,
+        signer=signer.hex() if any(signer) else None,
+        debug=bool(attributes & 2),
+        report_data=raw[at + 320 : at + 384],
+        tcb=platform.tcb,
+        bits=bits,
+        native=quote,
+    )
+
+
+def fields(raw: bytes) -> tuple[Field, ...]:
+    """Every claim with its place in the bytes; empty where they cannot be parsed."""
+    try:
+        quote = read(raw, TEE_SGX)
+    except BadQuote:
+        return ()
+    body = [piece(raw, n, label, quote.body + at, size, number=number) for n, label, at, size, number in SGX_FIELDS]
+    return tuple(sorted([*shared_fields(quote), *body], key=lambda f: f.offset))

@@ -1,0 +1,111 @@
+"""Intel TDX quotes: version 4, and version 5 with a TD report 1.0 or 1.5.
+
+Sources: Intel TDX DCAP Quoting Library API, A.3; Intel TDX Module 1.5 ABI specification, 3.7 (TDREPORT, ATTRIBUTES).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ratchet.collateral import Collateral
+from ratchet.evidence import Claims, Evidence, Field, Format, Proof
+from ratchet.evidence.dcap import prove
+from ratchet.evidence.judged import Module
+from ratchet.evidence.platform import Platform
+from ratchet.evidence.quote import BODY_TD_15, TEE_TDX, BadQuote, Quote, piece, read, shared_fields
+
+TdxQuote = Quote
+"""The record behind `Claims.native`."""
+
+_FLAGS = {
+    "attributes.debug": 0,
+    "attributes.sept_ve_disable": 28,
+    "attributes.migratable": 29,
+    "attributes.pks": 30,
+    "attributes.kl": 31,
+    "attributes.perfmon": 63,
+}
+"""Bits of TDATTRIBUTES (Intel TDX Module 1.5 ABI specification, ATTRIBUTES)."""
+
+_TUD = 0xFF
+"""TD under debug: with any of the lowest eight bits set the TD is untrusted (same table)."""
+
+TD_FIELDS: tuple[tuple[str, str, int, int], ...] = (
+    ("tee_tcb_svn", "TEE TCB SVN (at launch)", 0, 16),
+    ("mrseam", "MRSEAM (TDX module)", 16, 48),
+    ("mrsignerseam", "MRSIGNERSEAM (signer of the TDX module)", 64, 48),
+    ("seamattributes", "SEAM attributes", 112, 8),
+    ("tdattributes", "TD attributes", 120, 8),
+    ("xfam", "XFAM", 128, 8),
+    ("mrtd", "MRTD (measurement)", 136, 48),
+    ("mrconfigid", "MRCONFIGID", 184, 48),
+    ("mrowner", "MROWNER", 232, 48),
+    ("mrownerconfig", "MROWNERCONFIG", 280, 48),
+    ("rtmr0", "RTMR0", 328, 48),
+    ("rtmr1", "RTMR1", 376, 48),
+    ("rtmr2", "RTMR2", 424, 48),
+    ("rtmr3", "RTMR3", 472, 48),
+    ("report_data", "Report data", 520, 64),
+)
+"""Of a TD report 1.0: name, label, offset in the body, length."""
+
+TD_15_FIELDS: tuple[tuple[str, str, int, int], ...] = (
+    ("tee_tcb_svn2", "TEE TCB SVN 2 (now)", 584, 16),
+    ("mrservicetd", "MRSERVICETD", 600, 48),
+)
+"""What a TD report 1.5 adds."""
+
+_TDX = tuple(f"tdx.{i}" for i in range(16))
+_TDX2 = tuple(f"tdx2.{i}" for i in range(16))
+
+
+def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
+    """Is it genuine? See `ratchet.evidence.dcap` for the steps."""
+    return prove(evidence, collateral, at, Format.TDX_QUOTE, module, claims)
+
+
+def module(quote: Quote) -> Module:
+    """What the TD report says of the TDX module."""
+    raw, at = quote.raw, quote.body
+    now = raw[at + 584 : at + 600] if quote.body_type == BODY_TD_15 else None
+    return Module(raw[at : at + 16], now, raw[at + 64 : at + 112], raw[at + 112 : at + 120])
+
+
+def claims(quote: Quote, platform: Platform) -> Claims:
+    """What the TD report says."""
+    raw, at = quote.raw, quote.body
+    attributes = int.from_bytes(raw[at + 120 : at + 128], "little")
+    measurement = raw[at + 136 : at + 184].hex()
+    tcb = dict(platform.tcb)
+    tcb.update(zip(_TDX, raw[at : at + 16], strict=True))
+    bits = dict(platform.bits)
+    for name, bit in _FLAGS.items():
+        bits[name] = bool(attributes >> bit & 1)
+    if quote.body_type == BODY_TD_15:
+        tcb.update(zip(_TDX2, raw[at + 584 : at + 600], strict=True))
+        bits["service_td"] = any(raw[at + 600 : at + 648])
+    return Claims(
+        format=Format.TDX_QUOTE,
+        tee="tdx",
+        family=f"tdx/{platform.family}",
+        platform=platform.pck.identity if platform.pck is not None else None,
+        instance=measurement,
+        measurement=measurement,
+        signer=None,
+        debug=bool(attributes & _TUD),
+        report_data=raw[at + 520 : at + 584],
+        tcb=tcb,
+        bits=bits,
+        native=quote,
+    )
+
+
+def fields(raw: bytes) -> tuple[Field, ...]:
+    """Every claim with its place in the bytes; empty where they cannot be parsed."""
+    try:
+        quote = read(raw, TEE_TDX)
+    except BadQuote:
+        return ()
+    places = TD_FIELDS + (TD_15_FIELDS if quote.body_type == BODY_TD_15 else ())
+    body = [piece(raw, name, label, quote.body + at, size) for name, label, at, size in places]
+    return tuple(sorted([*shared_fields(quote), *body], key=lambda f: f.offset))
