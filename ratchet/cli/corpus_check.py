@@ -380,7 +380,7 @@ def _finding(what: str, want: Json, look: Look | None, seen: Seen, name: str | N
     try:
         got = look(seen) if look is not None else _same_name(seen, name)
     except (Absent, KeyError, AttributeError, IndexError) as absent:
-        if want is None:
+        if _nothing(want):
             return Finding(what, want, None, True)
         return Finding(what, want, None, False, str(absent) if isinstance(absent, Absent) else f"no {absent}")
     agree = table.SAME.get(what.rpartition(": ")[2], _equal)
@@ -393,6 +393,11 @@ def _of_the_original(finding: Finding) -> Finding:
         return finding
     note = "states the certificate of the item it is derived from"
     return Finding(finding.what, finding.expected, finding.seen, True, note)
+
+
+def _nothing(want: Json) -> bool:
+    """Whether the manifest says that there is nothing: null, or an object of nulls."""
+    return want is None or (isinstance(want, dict) and bool(want) and all(map(_nothing, want.values())))
 
 
 def _equal(want: Json, got: Json) -> bool:

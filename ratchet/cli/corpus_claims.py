@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from ratchet.collateral import Known
+from ratchet.certificate import BadCertificate, Certificate, read_chain
+from ratchet.collateral import Kind, Known, Vendor
 from ratchet.collateral.amd import Vek
+from ratchet.collateral.intel import TcbInfo
+from ratchet.collateral.tcb import NO_MATCH
 from ratchet.event import Json
-from ratchet.evidence import Claims, Field, Outcome, Proof, Step, StepName
+from ratchet.evidence import Claims, Field, Outcome, Proof, Step, StepName, pck
+from ratchet.evidence.quote import PCK_CHAIN, Quote
 from ratchet.evidence.snp_report import SnpReport
 
 
@@ -187,6 +192,189 @@ SNP_CHECKS: Mapping[str, Look] = {
 SNP_FACTS: Mapping[str, Look] = {"debug": _debug, "report_version": _snp("version"), "leaf": _leaf}
 
 
+def _field(name: str) -> Look:
+    return lambda seen: seen.fields[name].value
+
+
+def _quote(name: str) -> Look:
+    return lambda seen: getattr(_native_quote(seen), name)
+
+
+def _native_quote(seen: Seen) -> Quote:
+    native = seen.claims.native
+    if not isinstance(native, Quote):
+        raise Absent("not a quote")
+    return native
+
+
+def _chain(seen: Seen) -> tuple[Certificate, ...]:
+    quote = _native_quote(seen)
+    if quote.certification != PCK_CHAIN:
+        return ()
+    try:
+        return read_chain(quote.certification_data)
+    except BadCertificate as wrong:
+        raise Absent(f"the certificate chain: {wrong}") from None
+
+
+def _in_order(seen: Seen) -> Json:
+    """Whether each certificate of the chain is issued by the one after it; None where there is no chain."""
+    chain = _chain(seen)
+    if not chain:
+        return None
+    return all(one.issuer == issuer.subject for one, issuer in pairwise(chain))
+
+
+def _pck(seen: Seen) -> Json:
+    for certificate in _chain(seen):
+        if pck.SGX_EXTENSION in certificate.extensions:
+            found = pck.read(certificate)
+            return {
+                "fmspc": found.fmspc.hex(),
+                "tcbcomp": list(found.sgx),
+                "pcesvn": found.pcesvn,
+                "issuer": certificate.issuer_name,
+                "serial": f"{certificate.serial:x}",
+                "ppid": found.ppid.hex(),
+            }
+    raise Absent("no PCK certificate in the quote")
+
+
+def _vendor_root(seen: Seen) -> Json:
+    root = seen.proof.root if seen.proof is not None else None
+    return root is not None and root.vendor is Vendor.INTEL and not root.simulated
+
+
+_QUOTE_CHECKS: Mapping[str, Look] = {
+    "quote_sig_ok": lambda seen: seen.passed(StepName.SIGNATURE),
+    "ak_bound": lambda seen: seen.free_of(StepName.BINDING, "ak_not_bound"),
+    "qe_report_sig_ok": lambda seen: seen.free_of(StepName.BINDING, "qe_report_signature_invalid", "pck_missing"),
+    "chain_ok": lambda seen: seen.passed(StepName.CHAIN),
+    "root_is_intel": _vendor_root,
+}
+
+_QUOTE_FACTS: Mapping[str, Look] = {
+    "debug": _debug,
+    "quote_version": _quote("version"),
+    "body_type": _quote("body_type"),
+    "cert_data_type": _quote("certification"),
+    "trailing_bytes": _quote("trailing"),
+    "chain_in_order": _in_order,
+}
+
+SGX_CLAIMS: Mapping[str, Look] = {
+    "mrenclave": lambda seen: seen.claims.measurement,
+    "mrsigner": lambda seen: seen.claims.signer or "00" * 32,
+    "isvprodid": _bit("isvprodid"),
+    "isvsvn": _bit("isvsvn"),
+    "attributes": _field("attributes"),
+    "miscselect": _field("miscselect"),
+    "cpusvn": _field("cpusvn"),
+    "report_data": lambda seen: seen.claims.report_data.hex(),
+    "qe_isvsvn": _quote("qe_isvsvn"),
+    "pck": _pck,
+}
+
+TDX_CLAIMS: Mapping[str, Look] = {
+    "report_data": lambda seen: seen.claims.report_data.hex(),
+    "tee_tcb_svn": lambda seen: _svns(seen, "tdx"),
+    "tee_tcb_svn2": lambda seen: _svns(seen, "tdx2"),
+    "mrseam": _field("mrseam"),
+    "mrsignerseam": _field("mrsignerseam"),
+    "tdattributes": _field("tdattributes"),
+    "xfam": _field("xfam"),
+    "mrtd": lambda seen: seen.claims.measurement,
+    "mrconfigid": _field("mrconfigid"),
+    "mrowner": _field("mrowner"),
+    "mrownerconfig": _field("mrownerconfig"),
+    "mrservicetd": _field("mrservicetd"),
+    "rtmr": lambda seen: [seen.fields[f"rtmr{i}"].value for i in range(4)],
+    "qe_isvsvn": _quote("qe_isvsvn"),
+    "pck": _pck,
+}
+
+
+def _svns(seen: Seen, prefix: str) -> Json:
+    return bytes(seen.claims.tcb[f"{prefix}.{i}"] for i in range(16)).hex()
+
+
+def _statements(seen: Seen, kind: Kind) -> list[Known]:
+    found = [known for known in seen.known if known.kind is kind]
+    if not found:
+        raise Absent(f"no {kind.value} in the document")
+    return found
+
+
+def _sound(kind: Kind, *, issued_by_root: bool | None = None) -> Look:
+    """Whether the signatures on all statements of that kind lead to a trusted root."""
+
+    def look(seen: Seen) -> Json:
+        found = _statements(seen, kind)
+        if issued_by_root is not None:
+            found = [one for one in found if one.key.partition("/")[2].endswith("Root CA") == issued_by_root]
+        return bool(found) and all(known.root is not None and not known.reasons for known in found)
+
+    return look
+
+
+def _tcb_info(name: str) -> Look:
+    def look(seen: Seen) -> Json:
+        parsed = _statements(seen, Kind.INTEL_TCB_INFO)[0].parsed
+        if not isinstance(parsed, TcbInfo):
+            raise Absent("the TCB info cannot be read")
+        return getattr(parsed, name)
+
+    return look
+
+
+COLLATERAL_CLAIMS: Mapping[str, Look] = {"fmspc": _tcb_info("fmspc"), "tcb_eval": _tcb_info("evaluation")}
+
+COLLATERAL_CHECKS: Mapping[str, Look] = {
+    "tcb_info_signature": _sound(Kind.INTEL_TCB_INFO),
+    "qe_identity_signature": _sound(Kind.INTEL_QE_IDENTITY),
+    "pck_crl_signature": _sound(Kind.INTEL_CRL, issued_by_root=False),
+    "root_ca_crl_signature": _sound(Kind.INTEL_CRL, issued_by_root=True),
+}
+
+
+def _tcb(name: str) -> Look:
+    def look(seen: Seen) -> Json:
+        if seen.proof is None or seen.proof.tcb is None:
+            raise Absent("no TCB status could be had")
+        return getattr(seen.proof.tcb, name)
+
+    return look
+
+
+def _revoked(seen: Seen) -> Json:
+    """Whether a certificate of the chain is revoked; None where there was no list to say so."""
+    step = seen.step(StepName.REVOCATION)
+    if step.outcome is Outcome.NOT_POSSIBLE:
+        return None
+    return step.outcome is Outcome.FAILED
+
+
+def _parts(seen: Seen) -> Json:
+    """The statuses before they are merged: `TDX_03:UpToDate platform:OutOfDate qe:UpToDate`."""
+    if seen.proof is None or seen.proof.tcb is None:
+        raise Absent("no TCB status could be had")
+    tcb = seen.proof.tcb
+    if tcb.platform == NO_MATCH:
+        return "platform TCB below every level"
+    module = [f"TDX_{seen.claims.tcb['tdx.1']:02X}:{tcb.module}"] if tcb.module is not None else []
+    return " ".join([*module, f"platform:{tcb.platform}", f"qe:{tcb.qe}"])
+
+
+def _named_chain(want: Json, got: Json) -> bool:
+    """Chains are named after files: `turin_vcek` and `milan` are VCEKs' alike."""
+    return bool((want.removesuffix("_vcek") if isinstance(want, str) else want) == got)
+
+
+def _same_hex(want: Json, got: Json) -> bool:
+    """Upper or lower case, hex says the same (Intel writes FMSPCs both ways)."""
+    return isinstance(want, str) and isinstance(got, str) and want.lower() == got.lower()
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """What one format calls things: claims, checks (proof steps), and facts that stand beside them."""
@@ -196,18 +384,20 @@ class Tables:
     facts: Mapping[str, Look]
 
 
-def _named_chain(want: Json, got: Json) -> bool:
-    """Chains are named after files: `turin_vcek` and `milan` are VCEKs' alike."""
-    return (want.removesuffix("_vcek") if isinstance(want, str) else want) == got
-
-
 FORMATS: Mapping[str, Tables] = {
+    "sgx-quote": Tables(SGX_CLAIMS, _QUOTE_CHECKS, _QUOTE_FACTS),
+    "tdx-quote": Tables(TDX_CLAIMS, _QUOTE_CHECKS, _QUOTE_FACTS),
     "snp-report": Tables(SNP_CLAIMS, SNP_CHECKS, SNP_FACTS),
+    "intel-collateral": Tables(COLLATERAL_CLAIMS, COLLATERAL_CHECKS, {}),
 }
 """Format -> its tables."""
 
-CASES: Mapping[str, Look] = {}
+CASES: Mapping[str, Look] = {
+    "tcb_evaluation_data_number": _tcb("evaluation"),
+    "pck_revoked": _revoked,
+    "detail": _parts,
+}
 """What a case states beside its status."""
 
-SAME: Mapping[str, Callable[[Json, Json], bool]] = {"checks.chain": _named_chain}
+SAME: Mapping[str, Callable[[Json, Json], bool]] = {"checks.chain": _named_chain, "claims.fmspc": _same_hex}
 """Comparisons that are not plain equality."""
