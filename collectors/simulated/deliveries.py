@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -11,10 +12,12 @@ from collectors.simulated import amd, quotes
 from collectors.simulated.delivery import Delivery, DeliveryKind
 from collectors.simulated.fleet import Machine, chance, measurement
 from collectors.simulated.intel import Tcb
-from collectors.simulated.plan import AmdDocument, IntelBundle, Piece, fmspc_of, plan
+from collectors.simulated.plan import AmdDocument, IntelBundle, Piece, Review, fmspc_of, plan
 from collectors.simulated.scenario import Scenario, SgxGroup, SnpFirmware, SnpGroup, TdxGroup
 from collectors.simulated.span import CERTIFICATES_FROM
 from collectors.simulated.vendor import Vendor
+from ratchet.advisory import MEDIA_TYPE
+from ratchet.event import stamp
 from ratchet.evidence import MAX_EVIDENCE, Format
 
 _FORMATS = {"sgx": Format.SGX_QUOTE, "tdx": Format.TDX_QUOTE, "snp": Format.SNP_REPORT}
@@ -42,6 +45,8 @@ def deliveries(scenario: Scenario, vendor: Vendor, *, after: datetime | None = N
                 yield mint.intel(one)
             case AmdDocument():
                 yield mint.amd(one)
+            case Review():
+                yield mint.review(one)
 
 
 def _label(piece: Piece) -> Format | None:
@@ -100,6 +105,28 @@ class _Mint:
         else:
             raise ValueError(f"{one.delivery}: a VCEK of which machine?")
         return self._document(one.time, name, one.delivery, raw)
+
+    def review(self, one: Review) -> Delivery:
+        """A reviewed floors file (docs/floors.md)."""
+        event = one.event
+        document = {
+            "format": MEDIA_TYPE,
+            "version": 1,
+            "vendor": "AMD",
+            "bulletin": event.bulletin,
+            "title": f"A simulated bulletin: SEV firmware of {event.product}",
+            "url": f"https://bulletins.simulated.invalid/{event.bulletin.lower()}",
+            "published": stamp(one.time - timedelta(days=1)),
+            "reviewer": event.reviewer,
+            "reviewed_at": stamp(one.time),
+            "floors": [
+                {
+                    "family": f"snp/{event.product}",
+                    "minima": [{"tcb": {f"reported.{name}": svn for name, svn in event.minimum.items()}}],
+                }
+            ],
+        }
+        return self._document(one.time, event.bulletin, one.delivery, json.dumps(document, indent=1).encode())
 
     def _document(self, at: datetime, name: str, delivery: str, raw: bytes) -> Delivery:
         return Delivery(DeliveryKind.DOCUMENT, at, raw, name, None, (), None, delivery, None, None)

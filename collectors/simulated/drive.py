@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,6 +59,7 @@ def drive(
     after: datetime | None = None,
     shuffle: int | None = None,
     progress: Callable[[int], None] | None = None,
+    together: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Driven:
     """Append the scenario's deliveries to the log; call `tick` at each simulated instant once all before it is there.
 
@@ -71,6 +73,7 @@ def drive(
         after: skip what is due at or before the tick of this time, which is known to be on the log.
         shuffle: seed of the order in which deliveries between two ticks arrive; None: in order of time.
         progress: told how many deliveries the batch just appended held.
+        together: a transaction around the writes of one batch, where log and blobs have one: one flush for all.
     """
     evidence = documents = ticked = 0
     certificates = _Once(blobs)
@@ -79,7 +82,8 @@ def drive(
             continue
         if shuffle is not None:
             random.Random(f"{shuffle}/{stamp(at)}").shuffle(batch)  # noqa: S311 (order of arrival, not a secret)
-        log.append([event_of(one, tenant, blobs, certificates) for one in batch])
+        with together():
+            log.append([event_of(one, tenant, blobs, certificates) for one in batch])
         evidence += sum(one.kind is DeliveryKind.EVIDENCE for one in batch)
         documents += sum(one.kind is DeliveryKind.DOCUMENT for one in batch)
         tick(at)
@@ -178,6 +182,11 @@ def compare(planted: Iterable[Fact], alerts: Iterable[Mapping[str, Json]]) -> Co
             names = [str(n) for n in alert.get("machines") or ()] or [subject.removeprefix("hint:")]
             reported.update(Fact(str(alert["rule"]), name) for name in names)
     return Comparison(wanted & reported, wanted - reported, frozenset(reported - wanted))
+
+
+def expected_ticks(scenario: Scenario) -> int:
+    """How many ticks `drive` makes, for a progress bar."""
+    return sum(1 for _ in ticks(scenario))
 
 
 def evidence_id(tenant: str, delivery: str) -> str:

@@ -77,15 +77,6 @@ def measurement(workload: str, release: str, tee: str) -> bytes:
     return hashlib.new(algorithm, f"simulated {tee} image of {workload} {release}".encode()).digest()
 
 
-def reference_values(scenario: Scenario) -> dict[str, dict[str, str]]:
-    """Reference values for the workloads, as a policy has them: tee -> measurement -> `known`."""
-    found: dict[str, dict[str, str]] = {}
-    for group in scenario.machines.values():
-        for release in scenario.workloads[group.runs]:
-            found.setdefault(group.tee, {})[measurement(group.runs, release, group.tee).hex()] = "known"
-    return found
-
-
 def histories(scenario: Scenario) -> dict[str, tuple[tuple[datetime, tuple[Level, ...]], ...]]:
     """For each FMSPC what Intel publishes: (from when, levels newest first), the first at the start."""
     found: dict[str, tuple[tuple[datetime, tuple[Level, ...]], ...]] = {}
@@ -175,7 +166,7 @@ def _firmware(scenario: Scenario, name: str, group: Group) -> tuple[tuple[dateti
     patches: list[tuple[datetime, TcbRecovery]] = []
     for event in _in_order(scenario, TcbRecovery):
         if event.fmspc == group.fmspc and name not in event.unpatched:
-            window = event.patched.before + event.patched.after
+            window = event.patched.before - event.patched.ready + event.patched.after
             share = chance(scenario, name, "patch", event.advisory).random()
             patches.append((scenario.start + event.at - event.patched.before + share * window, event))
     changes: list[tuple[datetime, Tcb | SnpFirmware]] = [(scenario.start, tcb)]

@@ -15,6 +15,7 @@ from collectors.simulated.intel import BASE_EVALUATION, Ca, Level, Tcb, Tee
 from collectors.simulated.scenario import (
     BadDocument,
     BadEvidence,
+    BulletinReviewed,
     DebugGuest,
     FailureBurst,
     ForgedEvidence,
@@ -115,14 +116,28 @@ class AmdDocument:
     firmware: SnpFirmware | None = None
 
 
-Planned = Piece | IntelBundle | AmdDocument
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A reviewed floors file about a bulletin of AMD's."""
+
+    time: datetime
+    delivery: str
+    event: BulletinReviewed
+
+
+Planned = Piece | IntelBundle | AmdDocument | Review
 
 
 def plan(scenario: Scenario) -> list[Planned]:
     """Everything that is delivered, in order of time; at one time documents first."""
     fleet = machines(scenario)
     pieces = [*_regular(scenario, fleet), *_special(scenario, fleet)]
-    everything: list[Planned] = [*_intel(scenario, fleet), *_amd(scenario, fleet), *pieces]
+    reviews = [
+        Review(scenario.start + event.at, f"{scenario.seed}-review-{number:03d}", event)
+        for number, event in enumerate(scenario.timeline)
+        if isinstance(event, BulletinReviewed)
+    ]
+    everything: list[Planned] = [*_intel(scenario, fleet), *_amd(scenario, fleet), *reviews, *pieces]
     return sorted(everything, key=lambda one: (one.time, isinstance(one, Piece), one.delivery))
 
 

@@ -214,10 +214,24 @@ class CertificateRevoked(Happened):
 
 
 class Patched(_Strict):
-    """When the machines that are patched are, around the publication: from `before` it until `after` it."""
+    """When the machines that are patched are, around the publication.
+
+    Attributes:
+        before: how long before it the first is.
+        ready: how long before it the last is; or, `after`, how long after it.
+    """
 
     before: Span = timedelta(days=1)
+    ready: Span = timedelta(0)
     after: Span = timedelta(0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.ready > self.before:
+            raise ValueError("ready: at most before")
+        if self.ready and self.after:
+            raise ValueError("ready, after: one of them, for the last machine is patched once")
+        return self
 
 
 class TcbRecovery(Happened):
@@ -228,8 +242,7 @@ class TcbRecovery(Happened):
         microcode: the new level; absent: as before.
         module_svn: new level of every TDX module; absent: as before.
         advisory: why.
-        patched: how long before publication the first machines are patched, and how long until the last; all but
-            `unpatched` are patched at some moment in between.
+        patched: around publication, when: all but `unpatched` are at some moment in between.
         unpatched: machines that miss it.
     """
 
@@ -290,6 +303,19 @@ class BadDocument(Happened):
     fmspc: Fmspc
 
 
+class BulletinReviewed(Happened):
+    """A person read a bulletin of AMD's and wrote down minimum versions of a product: a reviewed floors file is entered.
+
+    It makes a proposal, which waits for approval; as long as it waits nothing comes of it.
+    """
+
+    event: Literal["bulletin-reviewed"]
+    product: Product
+    bulletin: Annotated[str, Field(pattern=r"^AMD-SB-\d{4}$")]
+    minimum: Mapping[Literal["fmc", "bl", "tee", "snp", "ucode"], Svn] = Field(min_length=1)
+    reviewer: Annotated[str, Field(min_length=1, max_length=100)] = "a simulated reviewer"
+
+
 Happening = Annotated[
     FirmwareRollsBack
     | ForgedEvidence
@@ -301,7 +327,8 @@ Happening = Annotated[
     | GoesSilent
     | FailureBurst
     | BadEvidence
-    | BadDocument,
+    | BadDocument
+    | BulletinReviewed,
     Field(discriminator="event"),
 ]
 
@@ -427,6 +454,10 @@ def _faults(scenario: Scenario) -> Iterator[str]:
             yield f"{key}.region: no region {event.region!r}; there are {', '.join(sorted(regions))}"
         if isinstance(event, TcbRecovery | BadDocument) and event.fmspc not in fmspcs:
             yield f"{key}.fmspc: no machines of {event.fmspc!r}; there are {', '.join(sorted(fmspcs)) or 'none'}"
+        if isinstance(event, BulletinReviewed):
+            products = {g.product for g in scenario.machines.values() if isinstance(g, SnpGroup)}
+            if event.product not in products:
+                yield f"{key}.product: no machines of {event.product}; there are {', '.join(sorted(products)) or 'none'}"
         if isinstance(event, FirmwareRollsBack):
             group = scenario.group_of(event.machine)
             if not isinstance(group, SnpGroup):
