@@ -304,7 +304,7 @@ class BadDocument(Happened):
 
 
 class BulletinReviewed(Happened):
-    """A person read a bulletin of AMD's and wrote down minimum versions of a product: a reviewed floors file is entered.
+    """A person wrote down minimum versions from a bulletin of AMD's: a reviewed floors file is entered.
 
     It makes a proposal, which waits for approval; as long as it waits nothing comes of it.
     """
@@ -455,9 +455,9 @@ def _faults(scenario: Scenario) -> Iterator[str]:
         if isinstance(event, TcbRecovery | BadDocument) and event.fmspc not in fmspcs:
             yield f"{key}.fmspc: no machines of {event.fmspc!r}; there are {', '.join(sorted(fmspcs)) or 'none'}"
         if isinstance(event, BulletinReviewed):
-            products = {g.product for g in scenario.machines.values() if isinstance(g, SnpGroup)}
-            if event.product not in products:
-                yield f"{key}.product: no machines of {event.product}; there are {', '.join(sorted(products)) or 'none'}"
+            there = {g.product for g in scenario.machines.values() if isinstance(g, SnpGroup)}
+            if event.product not in there:
+                yield f"{key}.product: no machines of {event.product}; there are {', '.join(sorted(there)) or 'none'}"
         if isinstance(event, FirmwareRollsBack):
             group = scenario.group_of(event.machine)
             if not isinstance(group, SnpGroup):
