@@ -30,7 +30,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from dashboards.console import phrases
-from dashboards.console.guard import Guard, LoginToken, Session
+from dashboards.console.guard import Guard, LoginToken, Session, page
 from dashboards.console.live import Changes
 from dashboards.console.views import Views
 from ratchet.event import BlobId, Event, derived_id, parse_time, stamp
@@ -187,6 +187,8 @@ class _Console:
         if verb not in _VERBS:
             raise HTTPException(404, "There is no such decision.")
         alert = _found(self._views.alert(id), "alert")["alert"]
+        if alert["tenant"] != self._tenant:
+            raise HTTPException(403, "This alert is another tenant's.")
         form = await request.form(max_fields=8, max_files=0)
         if form.get("status") != alert["status"]:
             raise HTTPException(409, f"This alert is {alert['status']} by now: look again before you decide.")
@@ -197,7 +199,7 @@ class _Console:
         self._submit(
             "decisions",
             Event(
-                id=derived_id("decision", session.name, word, alert["alert"], stamp(at)),
+                id=derived_id("decision", alert["alert"], word, session.name, stamp(at)),
                 source="/console",
                 type=f"decision.{word}.v1",
                 subject=alert["alert"],
@@ -211,6 +213,8 @@ class _Console:
 
     async def problem(self, request: Request, error: Exception) -> Response:
         status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+        if not hasattr(request.state, "session"):  # a style sheet that is not there: who asks may see nothing else
+            return page("Not here", "There is no such file.", status)
         return self._page(request, "problem", "", {"detail": detail}, status)
 
     def _page(

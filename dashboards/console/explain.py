@@ -76,22 +76,37 @@ def place(found: Sequence[Field], reason: Mapping[str, Json]) -> Field | None:
 
 def _names(component: str) -> list[str]:
     """Names that a claim behind this component may have, best first."""
-    of, dot, name = component.rpartition(".")
+    of, dot, _ = component.rpartition(".")
     own = [_plain(component)]
-    if dot and of in ("reported", "current", "committed", "launch"):
+    if not dot:
+        return own + _BEHIND.get(component, [])
+    if of in ("reported", "current", "committed", "launch"):
         return [*own, f"{of}tcb"]
-    if of == "sgx" and name.isdecimal():
-        return [*own, "cpusvn"]
-    if of in ("tdx", "tdx2") and name.isdecimal():
-        return [*own, "teetcbsvn" if of == "tdx" else "teetcbsvn2"]
-    return own + {
-        "debug": ["policy", "attributes", "tdattributes"],
-        "snp": ["reportedtcb"],
-        "ucode": ["reportedtcb"],
-        "measurement": ["mrtd", "mrenclave", "measurement"],
-        "freshness": ["reportdata"],
-        "signature": ["signature"],
-    }.get(component, [])
+    return _PARTS.get(of, []) + own
+
+
+_PARTS = {
+    "attributes": ["attributes", "tdattributes"],
+    "mitigation": ["currentmitvector"],
+    "platform": ["platforminfo"],
+    "policy": ["policy"],
+    "sgx": ["cpusvn"],
+    "tdx": ["teetcbsvn"],
+    "tdx2": ["teetcbsvn2"],
+}
+"""Components with a part (`policy.smt`): the claim that holds it."""
+
+_BEHIND = {
+    "bl": ["reportedtcb"],
+    "debug": ["policy", "tdattributes", "attributes"],
+    "fmc": ["reportedtcb"],
+    "freshness": ["reportdata"],
+    "measurement": ["mrtd", "mrenclave", "measurement"],
+    "snp": ["reportedtcb"],
+    "tee": ["reportedtcb"],
+    "ucode": ["reportedtcb"],
+}
+"""Components in other words than the format's: the claims that show them, best first."""
 
 
 def _plain(name: str) -> str:

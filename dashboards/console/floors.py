@@ -80,7 +80,7 @@ def brief(floor: Floor | None) -> str:
     if floor["kind"] == "intel":
         return f"evaluation {floor['evaluation']}"
     first = [r for r in rows(floor) if r.number is not None][:3]
-    return ", ".join(f"{r.label} {r.value}" for r in first) or "bits alone"
+    return ", ".join(f"{r.label} {r.value}" for r in first) or ("bits alone" if floor["minima"] else "nothing yet")
 
 
 def source(floor: Floor | None) -> str:

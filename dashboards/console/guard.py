@@ -16,10 +16,10 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -124,8 +124,10 @@ class Guard:
             return
         guarded = _Sealed(send, scope["path"].startswith("/static/"))
         try:
-            refusal = self._admit(scope)
-            await (refusal or self._app)(scope, receive, guarded)
+            answer = self._admit(scope)
+            if answer is None and scope["path"] == "/login":
+                answer = await self._posted(Request(scope, receive))
+            await (answer or self._app)(scope, receive, guarded)
         except Exception:
             if not guarded.started:
                 await page("Something went wrong", "The fault is ours; the log of the console has it.", 500)(
@@ -134,7 +136,7 @@ class Guard:
             raise
 
     def _admit(self, scope: Scope) -> Response | None:
-        """None when the application may answer; otherwise what is answered instead."""
+        """None when the application may answer, or a posted login is to be read; otherwise what is answered instead."""
         headers = Headers(scope=scope)
         given = headers.getlist("host")
         if len(given) != 1 or given[0].lower() not in self._hosts:
@@ -151,32 +153,37 @@ class Guard:
         if path.startswith("/static/"):
             return None
         if path == "/login":
-            return self._login(headers, query, host, scope["scheme"] == "https")
+            if method == "POST":
+                return None
+            secret = (parse_qs(query.decode("latin-1")).get("token") or [""])[0]
+            if not secret:
+                return _sign_in()
+            if method == "HEAD" or "prefetch" in headers.get("sec-purpose", ""):
+                # What only looks ahead must not use the token up.
+                return page("Not yet", "Open this link in a window.", 503)
+            return self._login(secret, host, scope["scheme"] == "https")
         key = self._key(headers, host, scope["scheme"] == "https")
         session = self._sessions.get(key) if key else None
         if key is None or session is None or session.until <= self._now():
-            return page(
-                "Sign in",
-                "Open the login link that the console printed when it started. It is good once, for ten minutes; "
-                "start the console again for a new one.",
-                401,
-            )
+            return _sign_in()
         if path == "/logout" and method == "POST":
             del self._sessions[key]
             return page("Signed out", "Start the console again for a new login link.", 200)
         scope.setdefault("state", {})["session"] = session
         return None
 
-    def _login(self, headers: Headers, query: bytes, host: str, tls: bool) -> Response:
-        if "prefetch" in headers.get("sec-purpose", ""):
-            # A browser that looks ahead must not use the token up.
-            return page("Not yet", "Open this link in a window.", 503)
+    async def _posted(self, request: Request) -> Response:
+        form = await request.form(max_fields=1, max_files=0)
+        return self._login(
+            str(form.get("token", "")).strip(), request.headers["host"].lower(), request.url.scheme == "https"
+        )
+
+    def _login(self, secret: str, host: str, tls: bool) -> Response:
         at = self._now()
-        secret = (parse_qs(query.decode("latin-1")).get("token") or [""])[0]
         if not self._token.redeem(secret, at):
             return page(
-                "This login link is used up",
-                "It is good once, for ten minutes. Start the console again for a new one.",
+                "This token opens nothing",
+                "A token is good once, for ten minutes. Start the console again for a new one.",
                 403,
             )
         self._sessions = {k: s for k, s in self._sessions.items() if s.until > at}
@@ -190,13 +197,8 @@ class Guard:
         return answer
 
     def _key(self, headers: Headers, host: str, tls: bool) -> bytes | None:
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(headers.get("cookie", ""))
-        except CookieError:
-            return None
-        mine = jar.get(cookie_name(host, tls))
-        return _hash(mine.value) if mine else None
+        mine = cookie_parser(headers.get("cookie", "")).get(cookie_name(host, tls))
+        return _hash(mine) if mine else None
 
 
 class _Sealed:
@@ -225,14 +227,25 @@ def cookie_name(host: str, tls: bool) -> str:
     return f"{'__Host-' if tls else ''}ratchet-{port}"
 
 
-def page(title: str, text: str, status: int) -> HTMLResponse:
-    """A page that says one thing, for those who may not see more. `title` and `text` are ours, never a sender's."""
+def page(title: str, text: str, status: int, form: str = "") -> HTMLResponse:
+    """A page that says one thing, for those who may not see more. All of it is ours, nothing a sender's."""
     return HTMLResponse(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title} – Ratchet</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/console.css">'
         '<link rel="icon" href="/static/mark.svg" type="image/svg+xml"></head>'
-        f'<body><main class="alone"><h1>{title}</h1><p>{text}</p></main></body></html>',
+        f'<body><main class="alone"><h1>{title}</h1><p>{text}</p>{form}</main></body></html>',
         status,
+    )
+
+
+def _sign_in() -> HTMLResponse:
+    return page(
+        "Sign in",
+        "The console printed a token when it started. It is good once, for ten minutes; start the console again for a "
+        "new one.",
+        401,
+        '<form method="post" action="/login"><label for="token">Token</label> <input id="token" name="token" '
+        'autocomplete="off" required autofocus> <button class="go">Sign in</button></form>',
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from ratchet.ports import Reader
 
@@ -47,7 +47,7 @@ class Changes:
         """Is the log being looked at?"""
         return self._task is not None and not self._task.done()
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """One listener's stream of `text/event-stream`, until it leaves or its time is up."""
         me = _Listener()
         if not self.watching:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
@@ -114,16 +115,33 @@ def say(value: Json) -> str:
         case str():
             return value
         case Mapping():
-            return ", ".join(f"{words(str(k))} {say(v)}" for k, v in value.items()) or "–"
+            return ", ".join(f"{_name(str(k))} {say(v)}" for k, v in value.items()) or "–"
         case Sequence():
             return " ".join(say(v) for v in value) or "–"
         case _:
             return str(value)
 
 
+def _name(key: str) -> str:
+    known = _COMPONENTS.get(key, key.replace("_", " "))
+    return known if known.isupper() else known[:1].lower() + known[1:]
+
+
+def plain(text: str) -> str:
+    """Text that a sender chose, with what cannot be seen made visible: controls, and overrides of direction.
+
+    Unicode general categories Cc, Cf, Cs, Co, Cn, Zl and Zp (Unicode 4.5; on spoofing by overrides, UTR #36, 3.2).
+    """
+    return "".join(c if unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):x}}}" for c in text)
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
 def clip(text: str, most: int) -> str:
-    """Its beginning, with `…` where something is left out."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """The beginning of a sender's text, made visible, with `…` where something is left out."""
+    seen = plain(text[: most + 1])
+    return seen if len(text) <= most and len(seen) <= most else seen[: most - 1] + "…"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from dashboards.console import charts, explain, floors, phrases
-from ratchet.event import BlobId, Json, stamp
+from ratchet.event import BlobId, Json, derived_id, stamp
 from ratchet.ports import Reader, Record
 
 Row = Mapping[str, Json]
@@ -77,14 +77,16 @@ class Views:
         return found
 
     def alert_row(self, row: Row) -> dict[str, Any]:
-        """An alert with what somebody decided about it that no tick has taken up yet."""
+        """An alert with what it rests on, and what somebody decided about it that no tick has taken up yet."""
         pending = None
         if row["status"] != "resolved":
             for record in self.reader.history("decisions", row["alert"], 1):
                 word = record.event.type.split(".")[1]
                 if word != row["status"] and stamp(record.event.time) > row["updated"]:
                     pending = {"status": word, "by": record.event.data.get("by")}
-        return {**row, "pending": pending}
+        cause = self.reader.event(row["causes"][-1]) if row["causes"] else None
+        root = cause.event.data.get("root") if cause and cause.topic == "verdicts" else None
+        return {**row, "pending": pending, "simulated": root["name"] if root and root["simulated"] else None}
 
     def alerts(self, status: str | None, level: str | None, rule: str | None) -> dict[str, Any]:
         """The list, with facets counted over what the other facets leave."""
@@ -156,8 +158,10 @@ class Views:
         return next((r["floor"] for r in self.reader.floors() if family_of(r) == family), None)
 
     def evidence(self, id: str) -> dict[str, Any] | None:
-        """One piece of evidence explained, by the id of its verdict."""
+        """One piece of evidence explained, by its id or its verdict's."""
         record = self.reader.event(id)
+        if record is not None and record.topic == "evidence":
+            record = self.reader.event(derived_id("verdict", record.event.id))
         if record is None or record.topic != "verdicts":
             return None
         v = record.event.data
