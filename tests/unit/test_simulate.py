@@ -1,0 +1,124 @@
+"""What a floor would do to a fleet, machine by machine, and how a store is shown to enforce it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratchet.appraise import Policy, objections
+from ratchet.event import BlobId, canonical
+from ratchet.floor import AmdFloor, Minimum, Provenance, open_floor
+from ratchet.simulate import Blast, Bounds, Hit, samples, simulate
+
+IMAGE = "ab" * 48
+REVIEWED = Provenance(documents=(BlobId("e" * 64),), pointer="/floors/0", rule="amd.reviewed/1", reviewed_by="Ada")
+POLICY = Policy(reference_values={"snp": {IMAGE: "known"}})
+
+
+def floor(snp: int, **more: Any) -> AmdFloor:
+    return AmdFloor(family="snp/Genoa", minima=(Minimum(tcb={"reported.snp": snp}, **more),), provenance=REVIEWED)
+
+
+def machine(name: str, snp: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "subject": f"chip:{name}",
+        "hint": name,
+        "region": "eu-west",
+        "family": "snp/Genoa",
+        "tee": "snp",
+        "genuine": True,
+        "measurement": IMAGE,
+        "debug": False,
+        "tcb": {"reported.snp": snp},
+        "bits": {},
+        **changes,
+    }
+
+
+FLEET = [machine(f"n{n:02}", 23) for n in range(20)] + [machine("n20", 22), machine("n21", 22), machine("n22", 20)]
+
+
+def test_a_floor_names_the_machines_that_it_would_refuse_and_says_why() -> None:
+    blast = simulate(FLEET, floor(21), floor(23), POLICY)
+    assert blast.considered == 23
+    assert [hit.hint for hit in blast.refused] == ["n20", "n21"]
+    assert [(r.component, r.got, r.want) for r in blast.refused[0].why] == [("reported.snp", 22, 23)]
+    assert blast.already_refused == 1, "n22 is below the floor in force"
+    assert blast.unknown == ()
+
+
+def test_before_the_first_floor_nobody_is_refused_by_one() -> None:
+    for nothing in (None, open_floor("snp/Genoa", "no-floor-yet/1")):
+        assert [hit.hint for hit in simulate(FLEET, nothing, floor(23), POLICY).refused] == ["n20", "n21", "n22"]
+
+
+def test_who_is_refused_for_another_reason_is_not_counted_twice() -> None:
+    others = [
+        machine("debug", 20, debug=True),
+        machine("strange", 20, measurement="00" * 48),
+        machine("elsewhere", 1, family="snp/Milan"),
+    ]
+    blast = simulate(others, None, floor(23), POLICY)
+    assert (blast.considered, blast.already_refused, blast.refused) == (2, 2, ())
+
+
+def test_a_machine_that_does_not_attest_what_is_asked_is_unknown_and_named() -> None:
+    stepping = floor(20, model=0x11, stepping=1)
+    blast = simulate([machine("old-report", 23)], None, stepping, POLICY)
+    assert [hit.hint for hit in blast.unknown] == ["old-report"]
+    data = blast.to_data()
+    assert (data["unknown"], data["refused"]) == (1, [])
+    assert data["abstains"][0]["why"][0]["code"] == "floor_abstains"
+    canonical(data)
+
+
+def test_the_order_of_the_fleet_does_not_show() -> None:
+    assert simulate(FLEET, None, floor(23), POLICY) == simulate(reversed(FLEET), None, floor(23), POLICY)
+
+
+def blast(refused: int, considered: int, unknown: int = 0) -> Blast:
+    hit = Hit(identity="chip:1", hint="n", region=None, why=())
+    return Blast(considered=considered, refused=(hit,) * refused, already_refused=0, unknown=(hit,) * unknown)
+
+
+def test_both_bounds_must_hold_and_what_cannot_be_told_counts() -> None:
+    bounds = Bounds(max_refused=3, max_fraction=0.1)
+    assert bounds.hold(blast(2, 20))
+    assert not bounds.hold(blast(3, 20)), "more than a tenth"
+    assert not bounds.hold(blast(4, 400)), "more than three"
+    assert not bounds.hold(blast(2, 20, unknown=1))
+    assert Bounds().hold(blast(0, 0))
+    assert not Bounds().hold(blast(1, 10_000))
+    assert Bounds.from_data(bounds.to_data()) == bounds
+
+
+def test_samples_come_from_the_fleet_and_from_the_floors_edge() -> None:
+    proved = samples(FLEET, floor(23), POLICY)
+    assert {"reported.snp": 22} in [dict(s["tcb"]) for s in proved.refuse]
+    assert {"reported.snp": 23} in [dict(s["tcb"]) for s in proved.admit]
+    assert {s["measurement"] for s in proved.admit} == {IMAGE}
+
+
+@given(
+    wanted=st.integers(0, 30),
+    have=st.lists(st.integers(0, 30), max_size=6),
+    mitigation=st.integers(0, 7),
+    judged=st.booleans(),
+)
+def test_samples_are_decided_as_they_must_be_and_there_is_always_one_of_each(
+    wanted: int, have: list[int], mitigation: int, judged: bool
+) -> None:
+    fleet = [machine(f"n{n}", snp, bits={"mitigation.current": 2**63 + 7}) for n, snp in enumerate(have)]
+    policy = POLICY if judged else replace(POLICY, reference_values={})
+    asked = floor(wanted, mitigation=mitigation)
+    proved = samples(fleet, asked, policy)
+    assert proved.admit
+    assert proved.refuse
+    floors = {"snp/Genoa": asked}
+    assert all(not objections(s, floors, policy.reference_values) for s in proved.admit)
+    assert all(objections(s, floors, policy.reference_values) for s in proved.refuse)
+    for sample in (*proved.admit, *proved.refuse):
+        canonical(sample)
