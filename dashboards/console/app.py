@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -245,11 +246,12 @@ def where(record: Record) -> str:
 
 
 def environment() -> Environment:
-    """Templates, with everything escaped and nothing undefined."""
+    """Templates, with everything escaped, nothing hidden and nothing undefined."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
@@ -268,6 +270,11 @@ def environment() -> Environment:
     }
     made.globals |= {"count": phrases.count, "query": query, "TIERS": phrases.TIERS}
     return made
+
+
+def _visible(value: Any) -> Any:
+    """Whatever a page says, without what cannot be seen; Jinja escapes it afterwards."""
+    return phrases.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def query(**fields: str | None) -> str:

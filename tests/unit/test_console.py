@@ -201,7 +201,7 @@ def story(fleet: Fleet) -> Fleet:
         simulated=True,
         reasons=[reason("unparsed", "report", HOSTILE, "a report that can be read")],
     )
-    fleet.alert(hostile, "evidence-failed", title="Evidence that cannot be read")
+    fleet.alert(hostile, "evidence-failed", title=f"{HOSTILE}: evidence that cannot be read")
     fleet.proposal(41)
     fleet.letter(b"not evidence\x00\xff" * 200)
     fleet.tick()
@@ -217,7 +217,7 @@ def test_every_page_is_whole_and_light_with_a_hostile_name_in_it(story: Fleet) -
         assert answer.text.endswith("</html>")
         assert "<script>alert" not in answer.text
         assert "<img" not in answer.text
-        assert "\u202e" not in re.sub(r'(href|value|id)="[^"]*"', "", answer.text), path
+        assert "\u202e" not in answer.text, path
         assert not re.search(r'\sstyle=|\son[a-z]+=|(src|href)="https?:', answer.text), path
 
 
@@ -230,7 +230,7 @@ def test_an_empty_fleet_says_so_on_every_page(browser: Browser) -> None:
 
 def test_the_overview_ranks_what_needs_somebody(story: Fleet) -> None:
     text = Browser(story.reader).sign_in().ask("/").text
-    assert text.index("SNP firmware went back") < text.index("Evidence that cannot be read")
+    assert text.index("SNP firmware went back") < text.index("evidence that cannot be read")
     assert "41 would be refused" in text
     assert "2 machines are judged by roots that are no vendor's own" in text.replace("&#39;", "'")
 
@@ -253,7 +253,7 @@ def test_simulated_roots_are_named_wherever_their_verdicts_are(story: Fleet) -> 
 def test_facets_count_what_the_others_leave(story: Fleet) -> None:
     text = Browser(story.reader).sign_in().ask("/alerts?level=critical").text
     assert "SNP firmware went back" in text
-    assert "Evidence that cannot be read" not in text
+    assert "evidence that cannot be read" not in text
     assert "?level=high" in text, "another level can be chosen"
     assert "rule=evidence-failed" not in text, "a rule that no critical alert has is no choice"
 
