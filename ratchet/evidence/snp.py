@@ -92,7 +92,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
     )
     if proven and any(leaf is one for one in endorsed.leaves) and memo.get(endorsed.key) is not endorsed:
         memo[endorsed.key] = endorsed  # only what leads to a trusted root: refused bytes cannot crowd the memo
-    used = {known.id for known in (*crls, *search.used(leaf, way))}
+    used = {*endorsed.ids, *[known.id for known in (*crls, *search.used(leaf, way))]}
     return Proof(
         evidence=blob,
         format=Format.SNP_REPORT,
@@ -125,12 +125,14 @@ class _Endorsed:
         leaves: endorsement keys.
         signers: ASKs and ASVKs.
         table: what became of the bytes behind the report, for people.
+        ids: of the documents that came beside it.
     """
 
     key: object
     leaves: tuple[amd.Vek, ...]
     signers: tuple[Certificate, ...]
     table: str
+    ids: tuple[BlobId, ...] = ()
 
 
 def _endorsed(evidence: Evidence, memo: dict[object, object]) -> _Endorsed:
@@ -161,7 +163,7 @@ def _endorsed(evidence: Evidence, memo: dict[object, object]) -> _Endorsed:
                 leaves.append(leaf)
             elif leaf is None and amd.chain(certificate) is not None and len(signers) < MAX_LEAVES:
                 signers.append(certificate)
-    return _Endorsed(key, tuple(leaves), tuple(signers), said)
+    return _Endorsed(key, tuple(leaves), tuple(signers), said, tuple(map(digest, evidence.endorsements)))
 
 
 _NOTHING = _Endorsed(None, (), (), "")
