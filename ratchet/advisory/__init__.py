@@ -14,7 +14,7 @@ import importlib.resources
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -32,6 +32,7 @@ MAX_DOCUMENT = 1024 * 1024
 RULE = "amd.reviewed/1"
 """How one becomes a floor: minima as they stand; those of several bulletins together, the highest of each."""
 
+_Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
 _Line = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 _Selector = Annotated[int, Field(ge=0, le=255)]
 _Version = Annotated[int, Field(ge=0, le=255)]
@@ -75,9 +76,9 @@ class _Document(_Strict):
     bulletin: Annotated[str, StringConstraints(pattern=r"^AMD-SB-[0-9]{4,5}$")]
     title: _Line
     url: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=300)]
-    published: AwareDatetime
+    published: _Time
     reviewer: _Line
-    reviewed_at: AwareDatetime
+    reviewed_at: _Time
     sources: list[_Line] = Field(default_factory=list, max_length=16)
     note: str = Field("", max_length=2000)
     floors: list[_Floor] = Field(max_length=16)

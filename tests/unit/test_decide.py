@@ -1,0 +1,370 @@
+"""Vendors' documents, held against a fleet, become proposals: the right ones, once, and in any order of arrival."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet import advisory
+from ratchet.appraise import Policy
+from ratchet.approval import proposal_hash
+from ratchet.collateral import parse
+from ratchet.collateral.roots import vendor_roots
+from ratchet.event import BlobId, Event, canonical, derived_id, digest, stamp
+from ratchet.floor import from_data
+from ratchet.ports import Record
+from ratchet.simulate import Bounds
+from streams.decide import Decide
+from streams.embedded import Kept
+
+ICE_LAKE = "sgx/00606a000000"
+AT = datetime(2025, 6, 20, tzinfo=UTC)
+POLICY = Policy(accept={"SWHardeningNeeded": ("*",)})
+
+
+class Blobs:
+    """Raw bytes in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[BlobId, bytes] = {}
+
+    def put(self, data: bytes) -> BlobId:
+        self.kept[digest(data)] = data
+        return digest(data)
+
+    def get(self, blob: BlobId) -> bytes | None:
+        return self.kept.get(blob)
+
+
+class World:
+    """A decide stage, its state, and the records that reach it."""
+
+    def __init__(self, policy: Policy = POLICY, bounds: Bounds | None = None) -> None:
+        self.blobs = Blobs()
+        self.state = Kept({})
+        self.stage = Decide(vendor_roots(), policy, bounds or Bounds(max_refused=2, max_fraction=0.5), self.blobs)
+
+    def step(self, *records: Record) -> list[Event]:
+        ordered = sorted(records, key=lambda r: (r.event.time, r.topic, r.event.id))
+        return [event for _, event in self.stage.step(ordered, self.state, AT + timedelta(days=1))]
+
+    def document(self, raw: bytes, at: datetime) -> list[Record]:
+        blob = self.blobs.put(raw)
+        return [
+            Record(
+                -1,
+                "collateral",
+                Event(
+                    id=derived_id("collateral", blob, known.key, stamp(at)),
+                    source="/streams/digest",
+                    type="collateral.known.v1",
+                    subject=known.key,
+                    time=at,
+                    tenant="default",
+                    data={
+                        "blob": blob,
+                        "kind": known.kind.value,
+                        "key": known.key,
+                        "root": known.root,
+                        "reasons": [r.to_data() for r in known.reasons],
+                    },
+                ),
+            )
+            for known in parse(raw, at, vendor_roots())
+        ]
+
+
+def signals(*machines: dict[str, Any]) -> Record:
+    last = max(m["time"] for m in machines)
+    event = Event(
+        id=derived_id("signals", *(m["id"] for m in machines)),
+        source="/streams/verify",
+        type="signals.batched.v1",
+        subject="0",
+        time=datetime.fromisoformat(last),
+        tenant="ratchet",
+        data={"from": 0, "to": len(machines), "signals": list(machines)},
+    )
+    return Record(-1, "signals", event)
+
+
+def sgx(name: str, *components: int, pcesvn: int = 13, at: datetime = AT, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": derived_id("verdict", name, stamp(at)),
+        "time": stamp(at),
+        "tenant": "default",
+        "subject": f"ppid:{name}",
+        "hint": name,
+        "region": "eu-west",
+        "family": ICE_LAKE,
+        "tee": "sgx",
+        "genuine": True,
+        "measurement": "ab" * 32,
+        "debug": False,
+        "tcb": {f"sgx.{n}": components[n] if n < len(components) else 255 for n in range(16)} | {"pcesvn": pcesvn},
+        "bits": {},
+        **changes,
+    }
+
+
+def snp(name: str, version: int, at: datetime = AT, **changes: Any) -> dict[str, Any]:
+    return sgx(
+        name, at=at, subject=f"chip:{name}", family="snp/Genoa", tee="snp", tcb={"reported.snp": version}, **changes
+    )
+
+
+def change(floor: Any, at: datetime, family: str = ICE_LAKE) -> Record:
+    data = {"change": derived_id("change", stamp(at)), "intent": {"floors": {family: floor}, "policy": {}}}
+    return Record(
+        1,
+        "changes",
+        Event(derived_id("due", stamp(at)), "/streams/roll-out", "change.due.v1", "git", at, "default", data),
+    )
+
+
+def reviewed(name: str, version: int, at: datetime, **changes: Any) -> Record:
+    floors = [{"family": "snp/Genoa", "minima": [{"tcb": {"reported.snp": version}}]}]
+    written = {
+        "format": advisory.MEDIA_TYPE,
+        "version": 1,
+        "vendor": "AMD",
+        "bulletin": name,
+        "title": name,
+        "url": "https://example.org/" + name,
+        "published": "2025-02-03T00:00:00Z",
+        "reviewer": "Ada",
+        "reviewed_at": "2025-02-04T00:00:00Z",
+        "floors": floors,
+        **changes,
+    }
+    raw = json.dumps(written).encode()
+    (one,) = advisory.parse(raw)
+    data = {**one.to_data(), "blob": digest(raw)}
+    return Record(
+        -1,
+        "advisories",
+        Event(derived_id("advisory", digest(raw)), "/streams/digest", "advisory.known.v1", name, at, "default", data),
+    )
+
+
+@pytest.fixture
+def ice_lake(corpus: Path) -> dict[int, bytes]:
+    """Intel's own documents for Ice Lake, by evaluation; all current on 20 June 2025."""
+    folder = corpus / "collateral" / "intel"
+    return {n: (folder / f"fortanix-sgx-00606a000000-2025-06-eval{n}.json").read_bytes() for n in (17, 18, 19)}
+
+
+def fleet(world: World, documents: dict[int, bytes]) -> list[dict[str, Any]]:
+    """Ten machines at the highest level of evaluation 17, one that is a level behind."""
+    (floor,) = [
+        known.parsed for known in parse(documents[17], AT, vendor_roots()) if known.kind.value == "intel.tcb-info"
+    ]
+    top, low = floor.levels[0], floor.levels[2]  # type: ignore[attr-defined]  # a TcbInfo
+    machines = [sgx(f"n{n:02}", *top.sgx, pcesvn=top.pcesvn) for n in range(10)]
+    return [*machines, sgx("n10", *low.sgx, pcesvn=low.pcesvn)]
+
+
+def test_nobody_is_asked_about_a_family_that_the_fleet_does_not_have(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    assert world.step(*world.document(ice_lake[17], AT)) == []
+
+
+def test_the_first_machine_of_a_family_brings_its_proposal(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    world.step(*world.document(ice_lake[17], AT - timedelta(days=1)))
+    (made,) = world.step(signals(fleet(world, ice_lake)[0]))
+    data = made.data
+    assert (made.type, made.subject, made.time) == ("proposal.made.v1", ICE_LAKE, AT)
+    assert (data["exact"], data["tightening"], data["before"], data["automatic"]) == (True, True, None, True)
+    assert data["blast"]["considered"] == 1
+    assert data["floor"]["evaluation"] == 17
+    assert data["hash"] == proposal_hash(data)
+    assert data["samples"]["refuse"]
+    assert data["samples"]["pass"]
+    canonical(data)
+    assert world.step(signals(*fleet(world, ice_lake))) == [], "the next ones bring nothing new"
+
+
+def test_new_tcb_info_names_the_machines_that_it_would_refuse(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    world.step(signals(*fleet(world, ice_lake)))
+    (made,) = world.step(*world.document(ice_lake[17], AT + timedelta(hours=1)))
+    refused = made.data["blast"]["refused"]
+    assert [(hit["identity"], hit["hint"], hit["region"]) for hit in refused] == [("ppid:n10", "n10", "eu-west")]
+    assert all(why["code"] == "below_floor" and why["remedy"] for why in refused[0]["why"])
+    assert made.data["automatic"], "one of eleven is within bounds"
+    assert "1 of 11" in made.data["why"]
+
+
+def test_beyond_the_bounds_it_waits(ice_lake: dict[int, bytes]) -> None:
+    world = World(bounds=Bounds())
+    world.step(signals(*fleet(world, ice_lake)))
+    (made,) = world.step(*world.document(ice_lake[17], AT))
+    assert not made.data["automatic"]
+    assert made.data["why"].startswith("waits for approval")
+
+
+def test_an_older_evaluation_that_arrives_late_proposes_nothing(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    world.step(signals(*fleet(world, ice_lake)))
+    assert world.step(*world.document(ice_lake[19], AT))
+    assert world.step(*world.document(ice_lake[18], AT + timedelta(hours=1))) == []
+    assert world.step(*world.document(ice_lake[17], AT + timedelta(hours=2))) == []
+
+
+def test_the_same_document_again_proposes_nothing(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    world.step(signals(*fleet(world, ice_lake)))
+    assert len(world.step(*world.document(ice_lake[17], AT))) == 1
+    assert world.step(*world.document(ice_lake[17], AT + timedelta(days=1))) == []
+
+
+def test_the_next_evaluation_is_held_against_the_floor_in_force(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    world.step(signals(*fleet(world, ice_lake)))
+    (first,) = world.step(*world.document(ice_lake[17], AT))
+    (second,) = world.step(
+        change(first.data["floor"], AT + timedelta(minutes=1)), *world.document(ice_lake[18], AT + timedelta(hours=1))
+    )
+    assert second.data["before"] == first.data["floor"]
+    assert second.data["blast"]["already_refused"] == 1
+    assert len(second.data["blast"]["refused"]) == 10, "evaluation 18 asks for the firmware of November 2024"
+    assert not second.data["automatic"]
+
+
+def test_a_list_in_which_a_component_goes_down_waits_for_a_quorum(feeds: Path) -> None:
+    lists = _ice_lake_lists(feeds)
+    if not {19, 20} <= set(lists):
+        pytest.skip("the feeds have no two evaluations between which a component goes down")
+    world = World()
+    world.step(signals(sgx("n0")))
+    (first,) = world.step(*world.document(lists[19][0], lists[19][1]))
+    (second,) = world.step(
+        change(first.data["floor"], lists[19][1] + timedelta(hours=1)), *world.document(lists[20][0], lists[20][1])
+    )
+    assert (second.data["exact"], second.data["tightening"], second.data["automatic"]) == (True, False, False)
+    assert second.data["why"].startswith("waits for a quorum")
+
+
+def _ice_lake_lists(feeds: Path) -> dict[int, tuple[bytes, datetime]]:
+    found: dict[int, tuple[bytes, datetime]] = {}
+    for path in sorted((feeds / "intel").rglob("*")):
+        if not path.is_file():
+            continue
+        raw = path.read_bytes()
+        try:
+            known = parse(raw, AT, vendor_roots())
+        except ValueError:
+            continue
+        for one in known:
+            if one.key.endswith(ICE_LAKE) and one.root and not one.reasons:
+                found.setdefault(one.rank[0], (raw, one.valid_from + timedelta(hours=1)))
+    return found
+
+
+def test_an_unsound_document_proposes_nothing(ice_lake: dict[int, bytes]) -> None:
+    world = World()
+    world.step(signals(*fleet(world, ice_lake)))
+    broken = [
+        Record(r.offset, r.topic, Event(**{**_attributes(r.event), "data": {**r.event.data, "root": None}}))
+        for r in world.document(ice_lake[17], AT)
+    ]
+    assert world.step(*broken) == []
+
+
+def _attributes(event: Event) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in Event.__slots__}
+
+
+def test_a_floor_that_nobody_can_meet_is_not_proposed(ice_lake: dict[int, bytes]) -> None:
+    # all levels of Ice Lake carry SA-00615: without admitting it, no machine is good enough
+    world = World(policy=Policy())
+    world.step(signals(*fleet(world, ice_lake)))
+    assert world.step(*world.document(ice_lake[17], AT)) == []
+
+
+# AMD
+
+
+def test_a_reviewed_floor_is_proposed_and_never_automatic() -> None:
+    world = World(bounds=Bounds(max_refused=1000, max_fraction=1.0))
+    world.step(signals(snp("a", 23), snp("b", 22)))
+    (made,) = world.step(reviewed("AMD-SB-3019", 23, AT))
+    assert (made.data["exact"], made.data["tightening"], made.data["automatic"]) == (False, True, False)
+    assert [hit["hint"] for hit in made.data["blast"]["refused"]] == ["b"]
+    assert "reviewed by Ada" in made.data["why"]
+    assert made.data["families"] == ["snp/Genoa"]
+
+
+def test_an_older_bulletin_entered_later_adds_up_and_loosens_nothing() -> None:
+    world = World()
+    world.step(signals(snp("a", 25)))
+    world.step(reviewed("AMD-SB-3019", 24, AT))
+    assert world.step(reviewed("AMD-SB-3015", 22, AT)) == []
+
+
+def test_a_later_review_takes_the_place_of_an_earlier_one_and_not_the_reverse() -> None:
+    world = World()
+    world.step(signals(snp("a", 25)))
+    (first,) = world.step(reviewed("AMD-SB-3034", 28, AT))
+    lower = reviewed("AMD-SB-3034", 23, AT + timedelta(days=1), reviewed_at="2025-09-24T00:00:00Z")
+    (second,) = world.step(change(first.data["floor"], AT + timedelta(hours=1), "snp/Genoa"), lower)
+    assert not second.data["tightening"]
+    assert second.data["blast"]["refused"] == []
+    again = reviewed("AMD-SB-3034", 28, AT + timedelta(days=2), reviewed_at="2025-02-05T00:00:00Z")
+    assert world.step(again) == []
+
+
+def test_a_proposal_that_was_withdrawn_while_it_waited_is_superseded() -> None:
+    world = World()
+    world.step(signals(snp("a", 25)))
+    (first,) = world.step(reviewed("AMD-SB-3019", 23, AT))
+    in_force = change(first.data["floor"], AT + timedelta(hours=1), "snp/Genoa")
+    (second,) = world.step(in_force, reviewed("AMD-SB-3034", 28, AT + timedelta(hours=2)))
+    withdrawn = reviewed("AMD-SB-3034", 23, AT + timedelta(hours=3), reviewed_at="2025-09-24T00:00:00Z")
+    (third,) = world.step(withdrawn)
+    assert from_data(third.data["floor"]).minima == from_data(first.data["floor"]).minima  # type: ignore[union-attr]
+    assert third.data["proposal"] not in (first.data["proposal"], second.data["proposal"])
+
+
+# The fleet as it is
+
+
+def test_only_the_latest_genuine_word_of_a_machine_counts() -> None:
+    world = World()
+    hour = timedelta(hours=1)
+    world.step(signals(snp("a", 23, AT + hour), snp("a", 20, AT), snp("b", 23, AT)))
+    world.step(signals(snp("b", 1, AT + 2 * hour, genuine=False), snp("c", 9, AT, genuine=False)))
+    (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + 3 * hour))
+    assert (made.data["blast"]["considered"], made.data["blast"]["refused"]) == (2, [])
+    assert world.state.get("machine/default/chip:a")["time"] == stamp(AT + hour)  # type: ignore[index]
+
+
+def test_tenants_do_not_see_each_other() -> None:
+    world = World()
+    world.step(signals(snp("a", 20, tenant="other")))
+    assert world.step(reviewed("AMD-SB-3019", 23, AT)) == []
+
+
+def test_how_records_are_batched_does_not_show(ice_lake: dict[int, bytes]) -> None:
+    def records(world: World) -> list[Record]:
+        return [
+            *world.document(ice_lake[17], AT - timedelta(hours=1)),
+            signals(*fleet(world, ice_lake), snp("a", 22)),
+            reviewed("AMD-SB-3019", 23, AT + timedelta(hours=1)),
+            *world.document(ice_lake[19], AT + timedelta(hours=2)),
+        ]
+
+    def told(events: Iterable[Event]) -> Sequence[bytes]:
+        return [canonical(event.envelope()) for event in events]
+
+    whole, single = World(), World()
+    at_once = told(whole.step(*records(whole)))
+    assert len(at_once) == 3
+    assert at_once == [one for record in records(single) for one in told(single.step(record))]
+    assert dict(whole.state.scan("")) == dict(single.state.scan(""))
