@@ -69,12 +69,12 @@ def check_file(manifest: Path, formats: list[str] | None = None) -> Report:
         return check(manifest.read_bytes(), read, vendor_roots(), formats, _shown)
     except BadManifest as bad:
         raise Fault(
-            "bad-manifest", f"{manifest} is no manifest: {bad}", "see docs/corpus.md for its schema", Exit.UNREACHABLE
+            "manifest", f"{manifest} is no manifest: {bad}", "see docs/corpus.md for its schema", Exit.UNREACHABLE
         ) from None
     except OSError as away:
         why = away.strerror or str(away)
         raise Fault(
-            "unreadable-manifest", f"{away.filename or manifest}: {why}", "check the path", Exit.UNREACHABLE
+            "manifest", f"{away.filename or manifest}: {why}", "check the path", Exit.UNREACHABLE
         ) from None
 
 

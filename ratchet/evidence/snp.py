@@ -40,6 +40,8 @@ MAX_ENTRY = 16 * 1024
 """Bytes of one of its entries."""
 MAX_LEAVES = 8
 """Endorsement keys that are considered for one report."""
+MAX_VERSION = 255
+"""The greatest number that may be a report's version."""
 MAX_MEMO = 65536
 """Entries of the memo that this module lets it grow to before it starts anew."""
 
@@ -67,8 +69,8 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
             blob, evidence, Outcome.FAILED, Reason("truncated", "report", len(raw), SIZE, SPEC), str(short)
         )
     if report.version not in VERSIONS:
-        # A newer version may be perfectly genuine; an older one was never issued with a signature that counts.
-        outcome = Outcome.NOT_POSSIBLE if report.version > VERSIONS[-1] else Outcome.FAILED
+        # A newer version may be perfectly genuine; an older one is no more in use, and a great number is no version.
+        outcome = Outcome.NOT_POSSIBLE if VERSIONS[-1] < report.version <= MAX_VERSION else Outcome.FAILED
         why = Reason("unsupported_version", "report", report.version, list(VERSIONS), SPEC, "update Ratchet")
         return _unparsed(blob, evidence, outcome, why, f"report version {report.version} is not known here")
 
@@ -469,7 +471,7 @@ def _collateral_step(search: _Search, way: Path | NoPath | None, crls: tuple[Kno
         _out_of_force(known, at, "fetch it again") for known in crls if not known.valid_from <= at <= known.valid_until
     )
     if stale:
-        return Step(name, Outcome.NOT_POSSIBLE, "a revocation list that is not in force", source, stale)
+        return Step(name, Outcome.FAILED, "a revocation list that is not in force", source, stale)
     if not way.valid_from <= at <= way.valid_until:
         limits = f"{stamp(way.valid_from)} to {stamp(way.valid_until)}"
         why = Reason("certificate_expired", "chain", stamp(at), limits, "RFC 5280, 4.1.2.5", "fetch it again")

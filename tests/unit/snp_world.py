@@ -174,6 +174,9 @@ class World:
     def hwid(self) -> bytes:
         return self.chip[: amd.HWID_SIZE[self.product]]
 
+    def key_of_signer(self, kind: str = "VCEK") -> rsa.RSAPrivateKey:
+        return rsa_key(f"{self.house} {self.signer_name(kind)}")
+
     def key(self, kind: str = "VCEK") -> ec.EllipticCurvePrivateKey:
         return ec_key(f"{self.house} {kind} {self.product}")
 
