@@ -6,6 +6,7 @@ changed, and puts in place what differs. So filters and permissions exist once, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from datetime import datetime
 from itertools import islice
@@ -266,9 +267,15 @@ def environment() -> Environment:
         "part": phrases.part,
         "say": phrases.say,
         "short": phrases.short,
+        "tidy": phrases.tidy,
         "words": phrases.words,
     }
-    made.globals |= {"count": phrases.count, "query": query, "TIERS": phrases.TIERS}
+    made.globals |= {
+        "is_digest": re.compile(r"[0-9a-f]{64}").fullmatch,
+        "count": phrases.count,
+        "query": query,
+        "TIERS": phrases.TIERS,
+    }
     return made
 
 

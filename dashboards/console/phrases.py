@@ -94,15 +94,47 @@ def component(text: str) -> str:
     of, dot, name = text.rpartition(".")
     if dot and of in _OF:
         return f"{_COMPONENTS.get(name, name)} {_OF[of]}".strip()
+    if re.fullmatch(r"TDX_[0-9A-F]{2}", text):
+        return f"Module {text}"
     if dot and of in ("sgx", "tdx", "tdx2") and name.isdecimal():
         return f"{of.upper()} component {int(name) + 1}"
     return _COMPONENTS.get(text, words(text))
 
 
 def words(code: str) -> str:
-    """A code as words: `below_floor` is `Below floor`."""
-    spaced = re.sub(r"[_.-]+", " ", code)
-    return spaced[:1].upper() + spaced[1:]
+    """A code as words: `below_floor` is `Below floor`, `tcb_out_of_date` is `TCB out of date`."""
+    spaced = [w.upper() if w in _ACRONYMS else w for w in re.split(r"[_.\s-]+", code)]
+    text = " ".join(spaced)
+    return text[:1].upper() + text[1:]
+
+
+_ACRONYMS = frozenset(
+    (
+        "ak",
+        "crl",
+        "id",
+        "pce",
+        "pck",
+        "qe",
+        "sgx",
+        "snp",
+        "svn",
+        "sw",
+        "tcb",
+        "tdx",
+        "tee",
+        "vcek",
+        "vek",
+        "vlek",
+        "vmpl",
+    )
+)
+
+
+def tidy(text: str) -> str:
+    """A line with its long digests and exact times shortened, for lists; the whole of it is one click away."""
+    text = re.sub(r"[0-9a-f]{32,}", lambda found: short(found.group()), text)
+    return re.sub(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z", r"\1 \2Z", text)
 
 
 def say(value: Json) -> str:

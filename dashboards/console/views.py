@@ -112,7 +112,8 @@ class Views:
         latest = same[0].event.data if same else data
         line = same + list(self.reader.history("decisions", latest["alert"]))
         return {
-            "alert": self.alert_row(latest),
+            "alert": {**self.alert_row(latest), "reasons": alike(latest["reasons"])},
+            "known": self.reader.machine(latest["subject"]) is not None,
             "line": sorted(line, key=lambda r: r.event.time, reverse=True)[:50],
             "causes": [r for c in latest["causes"][:20] if (r := self.reader.event(c))],
         }
@@ -167,7 +168,7 @@ class Views:
         v = record.event.data
         raw = self.reader.blob(BlobId(v["blob"])) or b""
         found = explain.read(raw, v["format"])
-        reasons = [{**r, "place": explain.place(found, r)} for r in v["reasons"]]
+        reasons = [{**r, "place": explain.place(found, r)} for r in alike(v["reasons"])]
         index = {f.name: i for i, f in enumerate(found)}
         standing = self.reader.machine(record.event.subject)
         verdicts = self.reader.history("verdicts", record.event.subject, 50)
@@ -230,6 +231,20 @@ class Views:
         blob = record.event.data.get("blob")
         raw = self.reader.blob(BlobId(blob)) if blob else None
         return {"event": record.event, "d": record.event.data, "raw": raw, "lines": explain.dump(raw or b"")}
+
+
+def alike(reasons: Sequence[Json]) -> list[Json]:
+    """Reasons that differ in their component alone, as one with all of them in `components`; in order."""
+    merged: dict[Any, dict[str, Json]] = {}
+    for reason in reasons:
+        if not isinstance(reason, Mapping):
+            merged.setdefault(reason, {"code": reason})
+            continue
+        same = tuple(phrases.say(reason[name]) for name in ("code", "got", "want", "source", "remedy"))
+        first = merged.setdefault(same, {**reason, "components": []})
+        if reason["component"] not in first["components"]:
+            first["components"].append(reason["component"])
+    return [r if "components" in r else r["code"] for r in merged.values()]
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:

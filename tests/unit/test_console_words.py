@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.console import charts, explain, floors, phrases
+from dashboards.console import charts, explain, floors, phrases, views
 from ratchet.event import Json
 from ratchet.evidence import Field
 
@@ -152,3 +152,28 @@ def test_changes_say_which_way_each_component_goes() -> None:
     assert {c.way for c in floors.changes(None, intel(20, 8))} == {"new"}
     open_floor = {**intel(19, 7), "kind": "amd", "family": "snp/Milan", "minima": []}
     assert floors.brief(open_floor) == "nothing yet"
+
+
+def test_reasons_that_differ_in_their_component_alone_are_said_once() -> None:
+    def unparsed(step: str) -> dict[str, Json]:
+        return {"code": "unparsed", "component": step, "got": None, "want": "a report", "source": "s", "remedy": ""}
+
+    [first, other, bare] = views.alike(
+        [unparsed("chain"), unparsed("signature"), {**unparsed("x"), "got": 1}, "revoked"]
+    )
+    assert first["components"] == ["chain", "signature"]
+    assert other["components"] == ["x"]
+    assert bare == "revoked", "an alert may know a reason by its code alone"
+
+
+def test_a_title_is_kept_short_without_losing_what_it_says() -> None:
+    assert phrases.tidy(f"vm-1 runs {'ab' * 48}, since 2026-11-02T14:17:52.000000Z") == (
+        "vm-1 runs abababab…abab, since 2026-11-02 14:17:52Z"
+    )
+
+
+def test_codes_are_read_as_words() -> None:
+    assert phrases.words("tcb_out_of_date") == "TCB out of date"
+    assert phrases.component("current.snp") == "SNP current"
+    assert phrases.component("sgx.0") == "SGX component 1"
+    assert phrases.component("TDX_01") == "Module TDX_01"
