@@ -1,0 +1,476 @@
+"""Proposals on their way into force: signed decisions, changes, receipts; and never down without a quorum."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.appraise import Policy, objections
+from ratchet.approval import Approvers, proposal_hash, sign
+from ratchet.event import BlobId, Event, canonical, derived_id, stamp
+from ratchet.floor import AmdFloor, Minimum, Provenance, floor_hash, from_data, is_open
+from ratchet.ports import Record
+from ratchet.simulate import Bounds, samples, simulate
+from ratchet.tighten import tightens
+from streams.embedded import Kept
+from streams.roll_out import RollOut
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+FAMILY = "snp/Genoa"
+KEYS = {name: bytes([n]) * 32 for n, name in enumerate(("ada", "bob", "cyd"), start=1)}
+APPROVERS = Approvers(
+    keys={
+        name: Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw().hex()
+        for name, key in KEYS.items()
+    },
+    quorum=2,
+    loosening_lasts=7 * 24 * 3600,
+)
+BOUNDS = Bounds(max_refused=5, max_fraction=1.0)
+POLICY = Policy()
+STORES = ("git", "opa")
+
+
+def floor(snp: int, ucode: int = 0, *, exact: bool = True) -> AmdFloor:
+    provenance = Provenance(
+        documents=(BlobId("d" * 64),), pointer="", rule="test/1", reviewed_by=None if exact else "Ada"
+    )
+    return AmdFloor(
+        family=FAMILY, minima=(Minimum(tcb={"reported.snp": snp, "reported.ucode": ucode}),), provenance=provenance
+    )
+
+
+def machine(name: str, snp: int) -> dict[str, Any]:
+    return {
+        "subject": f"chip:{name}",
+        "hint": name,
+        "region": None,
+        "family": FAMILY,
+        "tee": "snp",
+        "genuine": True,
+        "measurement": "ab" * 48,
+        "debug": False,
+        "tcb": {"reported.snp": snp, "reported.ucode": 9},
+        "bits": {},
+    }
+
+
+FLEET = [machine("a", 25), machine("b", 21)]
+
+
+class World:
+    """A roll-out stage with its state, and whoever talks to it."""
+
+    def __init__(self, policy: Policy = POLICY, stores: tuple[str, ...] = STORES) -> None:
+        self.state = Kept({})
+        self.stage = RollOut(policy, BOUNDS, APPROVERS, stores)
+        self.at = AT
+        self.letters: list[Event] = []
+        self.sent: list[Event] = []
+        self.count = 0
+
+    def tell(self, topic: str, type: str, subject: str, data: dict[str, Any], tenant: str = "default") -> list[Event]:
+        """One event, a minute after the last; the changes that come of it."""
+        self.at += timedelta(minutes=1)
+        self.count += 1
+        event = Event(derived_id("test", type, str(self.count)), "/test", type, subject, self.at, tenant, data)
+        out = self.stage.step([Record(self.count, topic, event)], self.state, self.at)
+        for _, one in out:
+            canonical(one.envelope())
+            assert one.time == self.at, "what follows has the time of its cause"
+        self.letters += [one for topic, one in out if topic == "dead-letters"]
+        changes = [one for topic, one in out if topic == "changes"]
+        self.sent += changes
+        return changes
+
+    def propose(
+        self, wanted: AmdFloor, before: AmdFloor | None = None, *, automatic: bool = False, **changes: Any
+    ) -> str:
+        blast = simulate(FLEET, before, wanted, POLICY)
+        proved = samples(FLEET, wanted, POLICY)
+        data = {
+            "proposal": derived_id("proposal", floor_hash(wanted), str(self.count)),
+            "family": FAMILY,
+            "floor": wanted.to_data(),
+            "before": before.to_data() if before else None,
+            "exact": wanted.provenance.exact,
+            "tightening": tightens(wanted, before),
+            "blast": blast.to_data(),
+            "bound": BOUNDS.to_data(),
+            "automatic": automatic,
+            "why": "a test",
+            "cause": "c",
+            "families": [FAMILY, "snp/Milan"],
+            "samples": {"refuse": [dict(s) for s in proved.refuse], "pass": [dict(s) for s in proved.admit]},
+        }
+        data["hash"] = proposal_hash(data)
+        data |= changes
+        self.tell("proposals", "proposal.made.v1", FAMILY, data)
+        return str(data["proposal"])
+
+    def decide(self, proposal: str, by: str, verb: str = "approved", /, **changes: Any) -> list[Event]:
+        kept = self.state.get(f"rollout/{proposal}")
+        hash = kept["proposal"]["hash"] if kept else "00" * 32
+        signed = {"proposal": proposal, "hash": hash, "by": by, "signature": sign(KEYS[by], verb, hash), "comment": ""}
+        return self.tell("decisions", f"decision.{verb}.v1", proposal, {**signed, **changes})
+
+    def receipt(self, change: str, store: str, outcome: str = "confirmed") -> list[Event]:
+        kind = "confirmed" if outcome == "confirmed" else "failed"
+        data = {"change": change, "store": store, "revision": f"r-{store}", "outcome": outcome, "detail": ""}
+        return self.tell("receipts", f"receipt.{kind}.v1", store, data)
+
+    def enforce(self, changes: list[Event]) -> None:
+        """All stores confirm."""
+        assert {one.subject for one in changes} == set(STORES)
+        for one in changes:
+            self.receipt(one.data["change"], one.subject)
+
+    def tick(self, at: datetime) -> list[Event]:
+        self.at = max(self.at, at - timedelta(minutes=1))
+        return self.tell("ticks", "clock.ticked.v1", "0", {"partition": "0"}, tenant="ratchet")
+
+    def rollout(self, proposal: str) -> dict[str, Any]:
+        kept = self.state.get(f"rollout/{proposal}")
+        assert isinstance(kept, dict)
+        return kept
+
+    def in_force(self) -> AmdFloor | None:
+        kept = self.state.get(f"floor/default/{FAMILY}")
+        if kept is None:
+            return None
+        found = from_data(kept["floor"])
+        assert isinstance(found, AmdFloor)
+        return found
+
+    def enforced(self, wanted: AmdFloor) -> str:
+        """A floor in force, by one approval or as many as it takes."""
+        proposal = self.propose(wanted, self.in_force())
+        changes = self.decide(proposal, "ada") or self.decide(proposal, "bob")
+        self.enforce(changes)
+        assert self.in_force() == wanted
+        return proposal
+
+
+def test_an_exact_tightening_goes_by_itself_and_is_in_force_when_every_store_says_so() -> None:
+    world = World()
+    proposal = world.propose(floor(20), automatic=True)
+    git, opa = world.sent
+    assert (git.subject, opa.subject) == STORES
+    assert git.data["change"] == opa.data["change"]
+    assert git.id != opa.id
+    assert git.data["approvals"] == []
+    world.receipt(git.data["change"], "git")
+    assert world.rollout(proposal)["state"] == "approved"
+    assert world.in_force() is None
+    world.receipt(git.data["change"], "opa")
+    assert world.rollout(proposal)["state"] == "enforced"
+    kept = world.state.get(f"floor/default/{FAMILY}")
+    assert kept is not None
+    assert (kept["proposal"], kept["change"]) == (proposal, git.data["change"])
+    assert kept["stores"] == {"git": "r-git", "opa": "r-opa"}
+    assert kept["since"] == stamp(world.at)
+
+
+def test_an_intent_is_whole_and_says_of_every_family_what_is_known() -> None:
+    world = World()
+    world.propose(floor(20), automatic=True)
+    intent = world.sent[0].data["intent"]
+    assert set(intent["floors"]) == {FAMILY, "snp/Milan"}
+    assert is_open(from_data(intent["floors"]["snp/Milan"])), "seen, and not judged yet"
+    assert intent["policy"]["floors"] == {}
+    held = {family: from_data(one) for family, one in intent["floors"].items()}
+    proved = world.sent[0].data["samples"]
+    assert all(objections(s, held, {}) for s in proved["refuse"])
+    assert all(not objections(s, held, {}) for s in proved["pass"])
+    assert proved["refuse"]
+    assert proved["pass"]
+
+
+def test_a_reviewed_floor_waits_for_a_named_approver() -> None:
+    world = World()
+    proposal = world.propose(floor(20, exact=False), automatic=True)
+    assert world.sent == [], "whatever the proposal says of itself"
+    changes = world.decide(proposal, "ada", comment="SB-3019, see INC-412")
+    assert [one["by"] for one in changes[0].data["approvals"]] == ["ada"]
+    assert "SB-3019, see INC-412" in world.rollout(proposal)["history"][-1]["comment"]
+    world.enforce(changes)
+    assert world.rollout(proposal)["state"] == "enforced"
+
+
+def test_beyond_the_bounds_nothing_goes_by_itself() -> None:
+    world = World()
+    world.stage = RollOut(POLICY, Bounds(), APPROVERS, STORES)
+    world.propose(floor(23), automatic=True)
+    assert world.sent == []
+
+
+def test_decisions_that_do_not_count_are_dead_letters_and_change_nothing() -> None:
+    world = World()
+    proposal = world.propose(floor(20, exact=False))
+    good = sign(KEYS["ada"], "approved", world.rollout(proposal)["proposal"]["hash"])
+    for changes in (
+        {"signature": "00" * 64},
+        {"by": "eve"},
+        {"by": "bob"},
+        {"hash": "00" * 32},
+        {"proposal": "nothing"},
+        {"signature": 7},
+        {"comment": ["no", "text"]},
+        {"signature": sign(KEYS["ada"], "rejected", world.rollout(proposal)["proposal"]["hash"])},
+    ):
+        assert world.decide(proposal, "ada", **changes) == []
+    assert [one.data["code"] for one in world.letters] == [
+        "approval_signature_invalid",
+        "not_an_approver",
+        "approval_signature_invalid",
+        "decision_hash_mismatch",
+        "decision_unknown_proposal",
+        "decision_malformed",
+        "decision_malformed",
+        "approval_signature_invalid",
+    ]
+    assert world.rollout(proposal)["state"] == "proposed"
+    assert world.rollout(proposal)["approvals"] == []
+    assert "ignored" in world.rollout(proposal)["history"][-1]["comment"]
+    assert world.decide(proposal, "ada", signature=good) != []
+
+
+def test_another_tenants_approver_says_nothing_here() -> None:
+    world = World()
+    proposal = world.propose(floor(20, exact=False))
+    hash = world.rollout(proposal)["proposal"]["hash"]
+    data = {"proposal": proposal, "hash": hash, "by": "ada", "signature": sign(KEYS["ada"], "approved", hash)}
+    assert world.tell("decisions", "decision.approved.v1", proposal, data, tenant="other") == []
+    assert world.letters[-1].data["code"] == "decision_unknown_proposal"
+
+
+def test_a_proposal_whose_hash_is_not_its_contents_is_a_dead_letter() -> None:
+    world = World()
+    proposal = world.propose(floor(20), automatic=True, hash="00" * 32)
+    assert world.state.get(f"rollout/{proposal}") is None
+    assert world.letters[-1].data["code"] == "proposal_hash_mismatch"
+
+
+def test_a_loosening_takes_its_quorum_and_ends_by_itself() -> None:
+    world = World()
+    world.enforced(floor(24))
+    # it calls itself a tightening, and automatic: what is in force says otherwise
+    proposal = world.propose(floor(20), automatic=True, tightening=True)
+    assert world.rollout(proposal)["quorum"] == 2
+    assert world.decide(proposal, "ada") == []
+    assert world.decide(proposal, "ada") == [], "one person twice is one person"
+    changes = world.decide(proposal, "bob")
+    assert [one["by"] for one in changes[0].data["approvals"]] == ["ada", "bob"]
+    world.enforce(changes)
+    assert world.in_force() == floor(20)
+    ends = world.rollout(proposal)["expires"]
+    assert ends == stamp(world.at + timedelta(days=7))
+    assert world.tick(world.at + timedelta(days=6)) == []
+    back = world.tick(world.at + timedelta(days=8))
+    assert back[0].data["intent"]["floors"][FAMILY] == floor(24).to_data()
+    world.enforce(back)
+    assert world.in_force() == floor(24)
+    assert world.rollout(proposal)["state"] == "rolled_back"
+    assert world.tick(world.at + timedelta(days=30)) == []
+
+
+def test_a_newer_proposal_supersedes_one_that_waits() -> None:
+    world = World()
+    first = world.propose(floor(20, exact=False))
+    second = world.propose(floor(22, exact=False))
+    assert world.rollout(first)["state"] == "superseded"
+    assert world.decide(first, "ada") == []
+    assert world.decide(second, "ada") != []
+
+
+def test_a_newer_floor_that_is_sent_takes_over_from_one_that_is_underway() -> None:
+    world = World()
+    first = world.propose(floor(20), automatic=True)
+    old = list(world.sent)
+    second = world.propose(floor(22), automatic=True)
+    assert world.rollout(first)["state"] == "superseded"
+    world.enforce(old)
+    assert world.in_force() is None, "receipts for a change that is no longer the last prove nothing"
+    world.enforce(world.sent[2:])
+    assert world.in_force() == floor(22)
+    assert world.rollout(second)["state"] == "enforced"
+
+
+def test_a_failed_receipt_halts_and_the_floor_is_not_in_force() -> None:
+    world = World()
+    world.enforced(floor(20))
+    proposal = world.propose(floor(22), floor(20), automatic=True)
+    git, opa = world.sent[-2:]
+    world.receipt(git.data["change"], "git")
+    world.receipt(opa.data["change"], "opa", "not_enforced")
+    assert world.rollout(proposal)["state"] == "halted"
+    assert world.rollout(proposal)["receipts"]["opa"]["outcome"] == "not_enforced"
+    assert world.in_force() == floor(20)
+    changes = world.decide(proposal, "bob")
+    assert changes[0].data["change"] != git.data["change"], "a new attempt is a new change"
+    world.enforce(changes)
+    assert world.in_force() == floor(22)
+
+
+def test_a_person_can_halt_it() -> None:
+    world = World()
+    proposal = world.propose(floor(22), automatic=True)
+    world.decide(proposal, "cyd", "halted")
+    world.enforce(world.sent)
+    assert world.rollout(proposal)["state"] == "halted"
+    assert world.in_force() is None
+    assert world.rollout(proposal)["history"][-3]["by"] == "cyd"
+
+
+def test_going_back_takes_the_quorum_and_what_was_before_returns() -> None:
+    world = World()
+    world.enforced(floor(20))
+    proposal = world.enforced(floor(24))
+    assert world.decide(proposal, "ada", "rolled_back") == []
+    back = world.decide(proposal, "bob", "rolled_back")
+    assert back[0].data["intent"]["floors"][FAMILY] == floor(20).to_data()
+    assert back[0].data["samples"]["pass"]
+    world.enforce(back)
+    assert world.in_force() == floor(20)
+    forward = world.tick(world.at + timedelta(days=8))
+    assert forward[0].data["intent"]["floors"][FAMILY] == floor(24).to_data(), "and that ends by itself"
+    world.enforce(forward)
+    assert world.in_force() == floor(24)
+    assert world.rollout(proposal)["state"] == "enforced"
+
+
+def test_going_back_on_the_first_floor_leaves_the_family_open_not_refused() -> None:
+    world = World()
+    proposal = world.enforced(floor(24))
+    world.decide(proposal, "ada", "rolled_back")
+    back = world.decide(proposal, "bob", "rolled_back") or world.sent[-2:]
+    assert is_open(from_data(back[0].data["intent"]["floors"][FAMILY]))
+    world.enforce(back)
+    assert world.in_force() is None
+
+
+def test_going_back_halts_what_is_underway() -> None:
+    world = World()
+    world.enforced(floor(20))
+    first = world.enforced(floor(22))
+    second = world.propose(floor(24), floor(22), automatic=True)
+    assert world.rollout(second)["state"] == "approved"
+    world.decide(first, "ada", "rolled_back")
+    back = world.decide(first, "bob", "rolled_back")
+    assert world.rollout(second)["state"] == "halted"
+    world.enforce(back)
+    assert world.in_force() == floor(20)
+
+
+def test_floors_of_the_configuration_are_in_force_from_the_start() -> None:
+    world = World(policy=Policy(floors={FAMILY: floor(24)}))
+    proposal = world.propose(floor(20), automatic=True)
+    assert world.sent == []
+    assert world.rollout(proposal)["quorum"] == 2
+
+
+def test_a_repeated_proposal_and_decisions_about_alerts_change_nothing() -> None:
+    world = World()
+    proposal = world.propose(floor(20), automatic=True)
+    kept = dict(world.rollout(proposal))
+    world.tell("proposals", "proposal.made.v1", FAMILY, kept["proposal"])
+    world.tell("decisions", "decision.acknowledged.v1", "alert", {"alert": "x", "by": "ada", "comment": ""})
+    world.tell("receipts", "store.drifted.v1", "git", {"change": None, "store": "git"})
+    world.receipt("no such change", "git")
+    assert world.rollout(proposal) == kept
+    assert world.letters == []
+
+
+def test_without_a_store_nothing_comes_into_force() -> None:
+    world = World(stores=())
+    proposal = world.propose(floor(20), automatic=True)
+    assert (world.sent, world.rollout(proposal)["state"], world.in_force()) == ([], "approved", None)
+
+
+# Whatever happens
+
+_FLOORS = st.builds(lambda a, b, exact: floor(a, b, exact=exact), st.integers(0, 3), st.integers(0, 3), st.booleans())
+# Weighted towards what gets far: floors in force, going back on them, receipts of the attempt before.
+_STEPS = st.one_of(
+    st.tuples(st.just("propose"), _FLOORS, st.just(True)),
+    st.tuples(st.just("propose"), _FLOORS, st.booleans()),
+    st.tuples(
+        st.just("decide"),
+        st.integers(0, 2),
+        st.sampled_from(sorted(KEYS)),
+        st.sampled_from(["approved", "rolled_back", "approved", "rolled_back", "halted", "rejected"]),
+        st.sampled_from([True, True, True, False]),
+    ),
+    st.tuples(st.just("receipt"), st.integers(0, 5), st.sampled_from(["confirmed", "confirmed", "drifted"])),
+    st.tuples(st.just("enforce")),
+    st.tuples(st.just("enforce")),
+    st.tuples(st.just("tick"), st.integers(0, 9)),
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(_STEPS, min_size=5, max_size=30))
+def test_no_sequence_of_events_lowers_a_floor_without_a_quorum(steps: list[tuple[Any, ...]]) -> None:
+    """Every change is as strict as what is in force, unless two people signed it or a signed loosening ended."""
+    world = World()
+    proposals: list[str] = []
+    signed: dict[tuple[str, str], set[str]] = {}
+    confirmed: dict[str, set[str]] = {}
+    approved_before: list[AmdFloor] = []
+    for step in steps:
+        in_force, already = world.in_force(), len(world.sent)
+        by_quorum = False
+        match step:
+            case "propose", wanted, automatic:
+                proposals.append(world.propose(wanted, in_force, automatic=automatic))
+            case "decide", n, by, verb, honest if proposals:
+                proposal = proposals[-1 - n % len(proposals)]
+                world.decide(proposal, by, verb, **({} if honest else {"signature": "00" * 64}))
+                names = signed.setdefault((proposal, verb), set())
+                names |= {by} if honest else set()
+                by_quorum = len(names) >= 2
+            case "receipt", n, outcome if world.sent:
+                change = world.sent[-1 - n % len(world.sent)]
+                if outcome == "confirmed":
+                    confirmed.setdefault(change.data["change"], set()).add(change.subject)
+                world.receipt(change.data["change"], change.subject, outcome)
+            case ("enforce",) if world.sent:
+                for change in world.sent[-2:]:
+                    confirmed.setdefault(change.data["change"], set()).add(change.subject)
+                    world.receipt(change.data["change"], change.subject)
+            case "tick", days:
+                world.tick(world.at + timedelta(days=days))
+        for change in world.sent[already:]:
+            asked = from_data(change.data["intent"]["floors"][FAMILY])
+            ended = step[0] == "tick" and (is_open(asked) or asked in approved_before)
+            assert tightens(asked, in_force) or by_quorum or ended
+        if world.in_force() != in_force:
+            kept = world.state.get(f"floor/default/{FAMILY}")
+            last = world.sent[-1].data["change"]
+            assert confirmed.get(kept["change"] if kept else last, set()) == set(STORES)
+        after = world.in_force()
+        if after is not None and after not in approved_before:
+            approved_before.append(after)
+
+
+def test_how_records_are_batched_does_not_show() -> None:
+    world = World()
+    proposal = world.propose(floor(20, exact=False))
+    kept = world.rollout(proposal)
+    data = kept["proposal"]
+    signature = sign(KEYS["ada"], "approved", data["hash"])
+    decision = {"proposal": proposal, "hash": data["hash"], "by": "ada", "signature": signature, "comment": ""}
+    records = [
+        Record(1, "proposals", Event("1" * 64, "/t", "proposal.made.v1", FAMILY, AT, "default", data)),
+        Record(2, "decisions", Event("2" * 64, "/t", "decision.approved.v1", proposal, AT, "default", decision)),
+        Record(3, "ticks", Event("3" * 64, "/t", "clock.ticked.v1", "0", AT, "ratchet", {"partition": "0"})),
+    ]
+    whole, single = World(), World()
+    at_once = whole.stage.step(records, whole.state, AT)
+    apart = [one for record in records for one in single.stage.step([record], single.state, AT)]
+    assert [canonical(e.envelope()) for _, e in at_once] == [canonical(e.envelope()) for _, e in apart]
+    assert dict(whole.state.scan("")) == dict(single.state.scan(""))
