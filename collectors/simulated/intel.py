@@ -278,9 +278,7 @@ class Intel:
             "qe_identity": identity,
             "qe_identity_signature": key.sign_quote(identity.encode()).hex(),
             "qe_identity_issuer_chain": signing,
-            "root_ca_crl": self.root_crl(
-                CERTIFICATES_FROM + timedelta(days=365 * (issued.year - CERTIFICATES_FROM.year))
-            ).hex(),
+            "root_ca_crl": self.root_crl(_half_year(issued)).hex(),
             "pck_crl": self.pck_crl(ca, crl_issued, revoked).hex(),
             "pck_crl_issuer_chain": x509.pem(self.ca(ca)) + x509.pem(self.root),
         }
@@ -290,6 +288,11 @@ class Intel:
 def _compact(document: dict[str, Any]) -> str:
     """JSON without white space: signed as it is, byte for byte."""
     return json.dumps(document, separators=(",", ":"))
+
+
+def _half_year(at: datetime) -> datetime:
+    """When the root's CRL of that time was issued: twice a year, so that the latest is valid for months to come."""
+    return CERTIFICATES_FROM + (at - CERTIFICATES_FROM) // timedelta(days=180) * timedelta(days=180)
 
 
 def _when(at: datetime) -> str:

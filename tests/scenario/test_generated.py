@@ -1,0 +1,137 @@
+"""Fifty fleets made by chance go through the whole pipeline: what was planted is reported, and nothing else."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from collectors.simulated import drive
+from collectors.simulated.generate import generate
+from collectors.simulated.plan import IntelBundle, plan
+from collectors.simulated.policy import reference_values
+from collectors.simulated.scenario import Scenario, parse
+from collectors.simulated.truth import tiers, truth
+from collectors.simulated.vendor import Vendor
+from ratchet.appraise import Policy
+from ratchet.approval import Approvers
+from ratchet.cli.assets import rules
+from ratchet.event import Json
+from ratchet.ports import Record
+from ratchet.sigma import load
+from ratchet.simulate import Bounds
+from streams.clock import tick
+from streams.embedded import Embedded
+from streams.pipeline import Settings, stages
+from streams.sqlite import Database
+from streams.stores.git import GitStore
+from streams.stores.rego import RegoInProcess
+
+RULES = load(rules())
+
+
+@pytest.fixture(scope="session")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Vendor:
+    """One vendor for all scenarios: making RSA keys and endorsing chips takes longer than the rest."""
+    return Vendor(tmp_path_factory.getbasetemp() / "simulated-vendor")
+
+
+class World:
+    """A pipeline with a Git store, that a scenario has gone through."""
+
+    def __init__(self, scenario: Scenario, vendor: Vendor, folder: Path, shuffle: int | None = None) -> None:
+        with closing(Database(folder / "ratchet.db")) as database:
+            settings = Settings(
+                roots=vendor.roots(),
+                policy=Policy.from_data(
+                    {
+                        "name": "generated",
+                        "trusted_for": 12 * 3600,
+                        "may_be_impossible": ["floor"],
+                        "reference_values": reference_values(scenario),
+                    }
+                ),
+                rules=RULES,
+                bounds=Bounds(max_refused=2, max_fraction=0.3),
+                approvers=Approvers(),
+                stores=(GitStore(folder / "policy.git", RegoInProcess()),),
+            )
+            executor = Embedded(database, stages(settings, database.blobs))
+
+            def close(at: datetime) -> None:
+                database.log.append([("ticks", tick(at))])
+                executor.drain()
+
+            self.driven = drive.drive(
+                scenario, vendor, database.log, database.blobs, close, shuffle=shuffle, together=database.transaction
+            )
+            self._records: list[Record] = []
+            while page := database.log.read(
+                ("alerts", "dead-letters", "receipts", "verdicts"),
+                self._records[-1].offset if self._records else 0,
+                5000,
+            ):
+                self._records += page
+            self.standing = {
+                value["hint"]: value["tier"]
+                for _, value in database.state("correlate").items()
+                if "trusted_until" in value
+            }
+
+    def data(self, topic: str) -> list[Json]:
+        """What events of a topic say, in order."""
+        return [r.event.data for r in self._records if r.topic == topic]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_planted_fact_is_found_and_nothing_else_is_reported(seed: int, vendor: Vendor, tmp_path: Path) -> None:
+    # given a small fleet to which all sorts of things happen
+    scenario = generate(seed)
+    # when everything that it sends goes through the pipeline, shuffled between any two ticks of the clock
+    world = World(scenario, vendor, tmp_path, shuffle=seed)
+    # then the alerts say what was planted, no more and no less
+    compared = drive.compare(truth(scenario), world.data("alerts"))
+    assert compared.agrees, f"missed {sorted(compared.missed)}, unexpected {sorted(compared.unexpected)}"
+    # and every machine that attests to the end stands as it should
+    expected = tiers(scenario)
+    assert {name: world.standing[name] for name in expected} == expected
+    # and each piece of evidence has a verdict; only documents that are none are dead letters, with their bytes
+    assert len(world.data("verdicts")) == world.driven.evidence
+    unreadable = [d for d in plan(scenario) if isinstance(d, IntelBundle) and d.how in ("random", "truncated")]
+    assert len(world.data("dead-letters")) == len(unreadable)
+    assert all(letter["blob"] for letter in world.data("dead-letters"))
+
+
+def test_the_order_of_arrival_between_two_ticks_cannot_be_seen(vendor: Vendor, tmp_path: Path) -> None:
+    scenario = generate(3)
+    in_order = World(scenario, vendor, _made(tmp_path / "in order"))
+    shuffled = World(scenario, vendor, _made(tmp_path / "shuffled"), shuffle=99)
+    assert in_order.data("alerts") == shuffled.data("alerts")
+    assert in_order.data("verdicts") == shuffled.data("verdicts")
+
+
+def test_a_comparison_sees_what_was_not_planted_and_what_was_not_reported(vendor: Vendor, tmp_path: Path) -> None:
+    # given a machine whose firmware goes back, and a truth that says another one
+    text = """
+        name: Two machines
+        seed: 1
+        start: 2026-03-02T00:00:00Z
+        duration: 12h
+        attest: {every: 1h}
+        workloads: {vault: ["1.0"]}
+        machines: {milan: {count: 2, tee: snp, product: Milan, runs: vault, regions: {eu-west: 1}}}
+        timeline: [{at: 6h, event: firmware-rolls-back, machine: %s, component: snp, to: 22}]
+    """
+    happened, believed = parse(text % "milan-001"), parse(text % "milan-002")
+    world = World(happened, vendor, tmp_path)
+    compared = drive.compare(truth(believed), world.data("alerts"))
+    assert {f.subject for f in compared.missed} == {"milan-002"}
+    assert {f.subject for f in compared.unexpected} == {"milan-001"}
+    assert not compared.agrees
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
