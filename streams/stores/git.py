@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TypeVar
 
-from dulwich.errors import NotGitRepository
+from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
@@ -37,6 +38,9 @@ MAX_WALK = 10_000
 """Commits looked through for one change; more of them since our last record is nothing a crash can leave."""
 
 _FILE, _FOLDER = 0o100644, 0o040000
+
+_UNREADABLE = (OSError, KeyError, ValueError, zlib.error, ChecksumMismatch, FileFormatException, NotGitRepository)
+"""What reading a missing, damaged or foreign repository raises."""
 
 T = TypeVar("T", bound=ShaFile)
 
@@ -176,7 +180,7 @@ class GitStore:
                 yield repo
             finally:
                 repo.close()
-        except (OSError, KeyError, ValueError, NotGitRepository) as why:
+        except _UNREADABLE as why:
             raise Unreachable(self._name, f"{self._path}: {why}") from why
 
     def _head(self, repo: Repo | None) -> str | None:
