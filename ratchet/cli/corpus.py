@@ -73,9 +73,7 @@ def check_file(manifest: Path, formats: list[str] | None = None) -> Report:
         ) from None
     except OSError as away:
         why = away.strerror or str(away)
-        raise Fault(
-            "manifest", f"{away.filename or manifest}: {why}", "check the path", Exit.UNREACHABLE
-        ) from None
+        raise Fault("manifest", f"{away.filename or manifest}: {why}", "check the path", Exit.UNREACHABLE) from None
 
 
 def _shown(items: list[dict[str, object]]) -> Iterable[dict[str, object]]:

@@ -133,8 +133,8 @@ def _items(manifest: bytes) -> list[dict[str, Json]]:
 
 def _latest(items: Iterable[Mapping[str, Json]]) -> datetime:
     """What an item without a time is judged at: the latest time that the manifest names."""
-    times = [parse_time(text) for item in items if isinstance(text := item.get("verification_time"), str)]
-    return max(times, default=_KNOWN_FROM)
+    times = (_time(item.get("verification_time"), item["id"]) for item in items)
+    return max((at for at in times if at is not None), default=_KNOWN_FROM)
 
 
 class _Checker:

@@ -392,10 +392,15 @@ def _out_of_force(known: Known, at: datetime, remedy: str) -> Reason:
     return Reason("crl_not_yet_valid", "crl", stamp(at), want, f"{amd.CRL_SPEC}; {known.id}", remedy)
 
 
+def _unsigned(report: SnpReport) -> bool:
+    """Whether the firmware was told not to sign, and did not: then nothing in it is proven, and nobody has lied."""
+    told = report.signing_key == "none" or report.mask_chip_key
+    return told and not (any(report.signature_r) or any(report.signature_s))
+
+
 def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None) -> Step:
     name, source = StepName.SIGNATURE, _SIGNATURE_SPEC
-    unsigned = not (any(report.signature_r) or any(report.signature_s))
-    if unsigned and (report.signing_key == "none" or report.mask_chip_key):
+    if _unsigned(report):
         why = Reason("not_signed", "report", report.signing_key, "VCEK or VLEK", source, "let the host sign reports")
         return Step(name, Outcome.NOT_POSSIBLE, "the firmware was told not to sign", source, (why,))
     if leaf is None:
@@ -418,6 +423,9 @@ def _binding_step(report: SnpReport, leaf: amd.Vek | None) -> Step:
     if leaf is None:
         why = Reason("no_endorsement_key", "vek", None, "the key that signed it", source)
         return Step(name, Outcome.NOT_POSSIBLE, "no certificate to compare with", source, (why,))
+    if _unsigned(report):
+        why = Reason("not_signed", "report", report.signing_key, "VCEK or VLEK", source, "let the host sign reports")
+        return Step(name, Outcome.NOT_POSSIBLE, "no key is bound to a report that is not signed", source, (why,))
     reasons = [*_signer_faults(report, leaf), *_tcb_faults(report, leaf), *_chip_faults(report, leaf)]
     if reasons:
         return Step(name, Outcome.FAILED, f"the {leaf.kind} is not of this report", source, tuple(reasons))
