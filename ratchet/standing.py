@@ -193,6 +193,8 @@ def renew(standing: Standing | None, signal: Mapping[str, Json]) -> Standing | N
     if not signal["genuine"]:
         return standing
     at = parse_time(signal["time"])
+    if standing is not None:
+        standing = lapse(standing, at)  # what ended before this was proven ended then, whether a Tick saw it or not
     name = signal.get("instance") or signal.get("measurement") or ""
     before = dict(standing.guests) if standing else {}
     if name in before and before[name].at > at:
