@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ratchet.appraise import objections
+from ratchet.admission import objections
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId
 from ratchet.floor import AmdFloor, IntelFloor, Minimum, Provenance, from_data

@@ -30,6 +30,9 @@ _CHANGES = {
     "store.drifted.v1": ("policy-store-drifted", "failure"),
 }
 
+_MACHINES = frozenset({"chip", "ppid", "platform", "hint"})
+"""Kinds of subject that are one machine (ratchet.standing)."""
+
 _ECS_FACTS = frozenset({"host.name", "host.id", "cloud.region", "user.name", "vulnerability.id"})
 """Names of facts that are ECS fields as they are; others are put below `attestation.`."""
 
@@ -186,7 +189,7 @@ def _about(found: dict[str, Json], subject: str, machines: Iterable[str]) -> dic
         found.setdefault("cloud", {})["region"] = name
     elif colon and kind == "store":
         found["service"] = {"name": name, "type": "policy-store"}
-    else:
+    elif kind in _MACHINES:
         host = found.setdefault("host", {})
         host["id"] = subject
         for machine in list(machines)[:1]:
