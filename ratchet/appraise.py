@@ -22,161 +22,38 @@ fleets when one list was served again for a week; the vendor's dates are what `v
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import NamedTuple
 
-from ratchet.event import Json, canonical, digest, stamp
+from ratchet.admission import judge_measurement, objections, presented
+from ratchet.event import Json, digest, stamp
 from ratchet.evidence import Claims, Outcome, Proof, StepName
-from ratchet.floor import ABSTAINS, Floor, from_data, is_open, shortfalls
+from ratchet.floor import ABSTAINS, is_open, shortfalls
+from ratchet.policy import AR4SI, KNOWN, NAMEABLE, NEVER_ACCEPTED, STATES, Policy
 from ratchet.reason import Reason
 from ratchet.standing import Tier, tier_of
+
+__all__ = [
+    "CONFIGURATION",
+    "EAR_PROFILE",
+    "EXECUTABLES",
+    "HARDWARE",
+    "IDENTITY",
+    "KNOWN",
+    "NAMEABLE",
+    "Policy",
+    "Verdict",
+    "appraise",
+    "objections",
+    "presented",
+]
 
 EAR_PROFILE = "tag:ietf.org,2026:rats/ear#04"
 """draft-ietf-rats-ear-04, eat_profile."""
 
-AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
-
 IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE = "instance-identity", "configuration", "executables", "hardware"
 """Names of the vector's claims (draft-ietf-rats-ar4si-09, 2.3.1)."""
-
-NAMEABLE = ("revocation", "collateral", "freshness", "executables", "floor", "identity")
-"""What a policy may allow to be impossible. Parsing, chain, signature and binding are never among them."""
-
-NEVER_ACCEPTED = ("Revoked", "NoMatchingTcbLevel")
-"""Statuses that no policy can admit."""
-
-KNOWN, CLOSING, CONTRAINDICATED = "known", "closing", "contraindicated"
-"""States of a reference value."""
-
-_EXECUTABLES = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
-
-LOOSE_BITS: Mapping[str, Mapping[str, int]] = {
-    "snp": {"policy.migrate_ma": False},
-    "tdx": {"attributes.sept_ve_disable": True, "attributes.migratable": False},
-}
-"""Bits that a policy requires unless it says otherwise.
-
-SNP: a migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA). TDX: without SEPT_VE_DISABLE
-the host can inject #VE on private memory; a migratable TD may leave the machine that attested (Intel TDX Module ABI,
-"ATTRIBUTES"). SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """An Appraisal Policy.
-
-    Attributes:
-        name: for people; the hash of its data tells policies apart.
-        trusted_for: seconds for which a verdict is believed without fresh proof.
-        accept: TCB status -> advisories that it may carry; `*` among them admits any. UpToDate is always accepted.
-        may_be_impossible: of `NAMEABLE`, what does not bar affirming when it was not possible.
-        production: a debuggable guest is contraindicated, not merely a warning.
-        require_bits: tee -> bit -> value that it must have.
-        minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
-        reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
-        floors: family -> floor in force.
-    """
-
-    name: str = "default"
-    trusted_for: int = 24 * 3600
-    accept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    may_be_impossible: tuple[str, ...] = ()
-    production: bool = True
-    require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
-    minimum_evaluation: int | None = None
-    reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    floors: Mapping[str, Floor] = field(default_factory=dict)
-    _hash: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        for name in self.may_be_impossible:
-            if name not in NAMEABLE:
-                raise ValueError(f"may_be_impossible: {name!r} cannot be excused; one of {', '.join(NAMEABLE)}")
-        for status in self.accept:
-            if status in NEVER_ACCEPTED:
-                raise ValueError(f"accept: {status} cannot be admitted by a policy")
-        for tee, values in self.reference_values.items():
-            for measurement, state in values.items():
-                if state not in _EXECUTABLES:
-                    raise ValueError(
-                        f"reference_values.{tee}.{measurement}: {state!r} is none of {', '.join(_EXECUTABLES)}"
-                    )
-        if self.trusted_for <= 0:
-            raise ValueError("trusted_for: must be above 0 seconds")
-
-    @property
-    def accepted(self) -> tuple[str, ...]:
-        """Statuses admitted whatever their advisories, sorted."""
-        return tuple(sorted({"UpToDate"} | {s for s, allowed in self.accept.items() if "*" in allowed}))
-
-    @property
-    def conditional(self) -> dict[str, tuple[str, ...]]:
-        """Statuses admitted with at most these advisories."""
-        accepted = self.accepted
-        return {s: tuple(sorted(allowed)) for s, allowed in sorted(self.accept.items()) if s not in accepted}
-
-    def admits(self, status: str, advisories: tuple[str, ...]) -> bool:
-        """Is this TCB status good enough, with these advisories?"""
-        if status in self.accepted:
-            return True
-        allowed = self.conditional.get(status)
-        return allowed is not None and set(advisories) <= set(allowed)
-
-    def with_floors(self, floors: Mapping[str, Floor]) -> Self:
-        """The same policy with these floors in force instead."""
-        return type(self)(
-            name=self.name,
-            trusted_for=self.trusted_for,
-            accept=self.accept,
-            may_be_impossible=self.may_be_impossible,
-            production=self.production,
-            require_bits=self.require_bits,
-            minimum_evaluation=self.minimum_evaluation,
-            reference_values=self.reference_values,
-            floors=dict(floors),
-        )
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 over the RFC 8785 bytes of `to_data`: what a verdict names as its policy. Computed once."""
-        if not self._hash:
-            self._hash.append(digest(canonical(self.to_data())))
-        return self._hash[0]
-
-    def to_data(self) -> dict[str, Json]:
-        """As JSON."""
-        return {
-            "name": self.name,
-            "trusted_for": self.trusted_for,
-            "accept": {status: list(allowed) for status, allowed in self.accept.items()},
-            "may_be_impossible": list(self.may_be_impossible),
-            "production": self.production,
-            "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
-            "minimum_evaluation": self.minimum_evaluation,
-            "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
-            "floors": {family: floor.to_data() for family, floor in self.floors.items()},
-        }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Json]) -> Self:
-        """The inverse of `to_data`; what is left out has its default.
-
-        Raises:
-            ValueError: a key that is not known, or a value that no policy may have; the text names the key.
-        """
-        unknown = set(data) - {name for name, one in cls.__dataclass_fields__.items() if one.init}
-        if unknown:
-            raise ValueError(f"policy: {sorted(unknown)[0]!r} is not known")
-        given = dict(data)
-        for key in ("accept",):
-            if key in given:
-                given[key] = {status: tuple(allowed) for status, allowed in given[key].items()}
-        if "may_be_impossible" in given:
-            given["may_be_impossible"] = tuple(given["may_be_impossible"])
-        if "floors" in given:
-            given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
-        return cls(**given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,17 +272,64 @@ def _identity(claims: Claims, found: _Finding) -> None:
         )
 
 
-_WARNS = {
-    # status: (code, hardware suffers, configuration suffers)
-    "UpToDate": None,
-    "SWHardeningNeeded": ("tcb_sw_hardening_needed", True, False),
-    "ConfigurationNeeded": ("tcb_configuration_needed", False, True),
-    "ConfigurationAndSWHardeningNeeded": ("tcb_configuration_and_sw_hardening_needed", True, True),
-    "OutOfDate": ("tcb_out_of_date", True, False),
-    "OutOfDateConfigurationNeeded": ("tcb_out_of_date_configuration_needed", True, True),
-    "TDRelaunchAdvised": ("tcb_relaunch_advised", True, False),
-    "TDRelaunchAdvisedConfigurationNeeded": ("tcb_relaunch_advised_configuration_needed", True, True),
-    "NoMatchingTcbLevel": ("tcb_no_matching_level", True, False),
+class _Status(NamedTuple):
+    """What one of Intel's TCB statuses does to the vector, and what to do about it."""
+
+    code: str
+    hardware: bool
+    configuration: bool
+    remedy: str
+
+
+_STATUSES = {
+    "SWHardeningNeeded": _Status(
+        "tcb_sw_hardening_needed",
+        hardware=True,
+        configuration=False,
+        remedy="harden the workload as the advisories say, then admit them in the policy",
+    ),
+    "ConfigurationNeeded": _Status(
+        "tcb_configuration_needed",
+        hardware=False,
+        configuration=True,
+        remedy="change the firmware settings that the advisories name",
+    ),
+    "ConfigurationAndSWHardeningNeeded": _Status(
+        "tcb_configuration_and_sw_hardening_needed",
+        hardware=True,
+        configuration=True,
+        remedy="change the firmware settings and harden the workload",
+    ),
+    "OutOfDate": _Status(
+        "tcb_out_of_date",
+        hardware=True,
+        configuration=False,
+        remedy="update microcode and firmware (BIOS), then provision the PCK certificate anew",
+    ),
+    "OutOfDateConfigurationNeeded": _Status(
+        "tcb_out_of_date_configuration_needed",
+        hardware=True,
+        configuration=True,
+        remedy="update microcode and firmware, and change the settings",
+    ),
+    "TDRelaunchAdvised": _Status(
+        "tcb_relaunch_advised",
+        hardware=True,
+        configuration=False,
+        remedy="relaunch the TD: it started under an older TDX module",
+    ),
+    "TDRelaunchAdvisedConfigurationNeeded": _Status(
+        "tcb_relaunch_advised_configuration_needed",
+        hardware=True,
+        configuration=True,
+        remedy="relaunch the TD, and change the firmware settings",
+    ),
+    "NoMatchingTcbLevel": _Status(
+        "tcb_no_matching_level",
+        hardware=True,
+        configuration=False,
+        remedy="update firmware: it is below every level that Intel lists",
+    ),
 }
 """Intel's statuses (PCS API v4, "Get TCB info", tcbStatus; TDX DCAP library for the relaunch ones)."""
 
@@ -471,41 +395,41 @@ def _intel_status(proof: Proof, found: _Finding) -> None:
         found.worse(HARDWARE, 96, Reason("tcb_revoked", "tcb_status", with_advisories, want, tcb.document,
                                          "take the machine out of service"))  # fmt: skip
         return
-    warning = _WARNS.get(tcb.merged)
-    if warning is None:
+    status = _STATUSES.get(tcb.merged)
+    if status is None:
         found.not_checked(
             HARDWARE, "tcb_status",
             Reason("tcb_status_unrecognised", "tcb_status", with_advisories, want, tcb.document, "update Ratchet"),
         )  # fmt: skip
         return
-    code, hardware, configuration = warning
     if tcb.merged not in NEVER_ACCEPTED and policy.admits(tcb.merged, tcb.advisories):
         found.reasons.append(Reason("tcb_status_admitted", "tcb_status", with_advisories, want, tcb.document))
         return
-    reason = Reason(code, "tcb_status", with_advisories, want, tcb.document, _REMEDY[code])
-    found.reasons.append(reason)
-    if hardware:
+    found.reasons.append(Reason(status.code, "tcb_status", with_advisories, want, tcb.document, status.remedy))
+    if status.hardware:
         found.worse(HARDWARE, 32)
-    if configuration:
+    if status.configuration:
         found.worse(CONFIGURATION, 32)
 
 
-_REMEDY = {
-    "tcb_sw_hardening_needed": "harden the workload as the advisories say, then admit them in the policy",
-    "tcb_configuration_needed": "change the firmware settings that the advisories name",
-    "tcb_configuration_and_sw_hardening_needed": "change the firmware settings and harden the workload",
-    "tcb_out_of_date": "update microcode and firmware (BIOS), then re-provision the PCK certificate",
-    "tcb_out_of_date_configuration_needed": "update microcode and firmware, and change the settings",
-    "tcb_relaunch_advised": "relaunch the TD: it started under an older TDX module",
-    "tcb_relaunch_advised_configuration_needed": "relaunch the TD, and change the firmware settings",
-    "tcb_no_matching_level": "update firmware: it is below every level that Intel lists",
-}
+class _Behind(NamedTuple):
+    """Two of SNP's TCB versions, of which the first ought to have caught up with the second."""
+
+    lower: str
+    higher: str
+    code: str
+    remedy: str
+
 
 _ORDERED = (
-    # Lower, higher, code, remedy. AMD 56860, "TCB version" and SNP_COMMIT, SNP_SET_CONFIG.
-    ("reported", "current", "reported_below_current", "raise the reported TCB (SNP_SET_CONFIG), fetch the new VCEK"),
-    ("committed", "current", "current_not_committed", "commit the firmware (SNP_COMMIT): until then it can go back"),
-    ("launch", "current", "launched_on_older_tcb", "relaunch the guest: it started under older firmware"),
+    # AMD 56860, "TCB version", SNP_SET_CONFIG and SNP_COMMIT.
+    _Behind(
+        "reported", "current", "reported_below_current", "raise the reported TCB (SNP_SET_CONFIG), fetch the new VCEK"
+    ),
+    _Behind(
+        "committed", "current", "current_not_committed", "commit the firmware (SNP_COMMIT): until then it can go back"
+    ),
+    _Behind("launch", "current", "launched_on_older_tcb", "relaunch the guest: it started under older firmware"),
 )
 
 
@@ -581,76 +505,4 @@ def _executables(claims: Claims, found: _Finding) -> None:
     reason = judge_measurement(claims.tee, claims.measurement, values)
     state = values.get(claims.measurement)
     if reason is not None:
-        found.worse(EXECUTABLES, 33 if state is None else _EXECUTABLES[state], reason)
-
-
-def judge_measurement(tee: str, measurement: str | None, values: Mapping[str, str]) -> Reason | None:
-    """Why a measurement is not simply known; None when it is."""
-    state = values.get(measurement) if measurement is not None else None
-    match state:
-        case "known":
-            return None
-        case "closing":
-            return Reason("measurement_closing", "measurement", measurement, KNOWN, AR4SI,
-                          "move to the current image before the window closes")  # fmt: skip
-        case "contraindicated":
-            return Reason("measurement_contraindicated", "measurement", measurement, KNOWN, AR4SI,
-                          "stop this image: the policy names it as bad")  # fmt: skip
-    return Reason(
-        "measurement_unknown",
-        "measurement",
-        measurement,
-        f"one of {len(values)} reference values for {tee}",
-        AR4SI,
-        "find out what was launched; add it to the reference values if it is yours",
-    )
-
-
-def presented(source: Mapping[str, Json]) -> dict[str, Json]:
-    """What a store is asked about a machine, from the data of a verdict or from a signal (docs/events.md)."""
-    claims = source.get("claims") if "claims" in source else source
-    claims = claims or {}
-    if "genuine" in source:
-        genuine = bool(source["genuine"])
-    else:
-        outcome = {step["name"]: step["outcome"] for step in source.get("steps", ())}
-        must = ("parse", "chain", "signature", "binding")
-        genuine = "failed" not in outcome.values() and all(outcome.get(name) == "passed" for name in must)
-    return {
-        "family": source.get("family"),
-        "tee": source.get("tee"),
-        "measurement": claims.get("measurement"),
-        "debug": bool(claims.get("debug")),
-        "genuine": genuine,
-        "tcb": dict(claims.get("tcb") or {}),
-        "bits": dict(claims.get("bits") or {}),
-    }
-
-
-def objections(
-    ask: Mapping[str, Json], floors: Mapping[str, Floor], reference_values: Mapping[str, Mapping[str, str]]
-) -> tuple[Reason, ...]:
-    """What a store must answer to `presented` claims: why it refuses, empty when it admits. The Rego says the same.
-
-    A tee without reference values is not judged by measurement; a family that the store was told nothing of is refused
-    (`ratchet.floor.open_floor` is how it is told that a family is not judged yet).
-    """
-    found: list[Reason] = []
-    if ask.get("genuine") is not True:
-        remedy = "verify the evidence: see its proof steps"
-        found.append(Reason("not_genuine", "evidence", ask.get("genuine"), True, "design, rule 2", remedy))
-    if ask.get("debug") is not False:
-        remedy = "relaunch without debug"
-        found.append(Reason("debug_enabled", "debug", ask.get("debug"), False, "design, AR4SI", remedy))
-    values = reference_values.get(str(ask.get("tee")))
-    if values:
-        reason = judge_measurement(str(ask.get("tee")), ask.get("measurement"), values)
-        if reason is not None and reason.code != "measurement_closing":
-            found.append(replace(reason, code="measurement_not_admitted"))
-    floor = floors.get(str(ask.get("family")))
-    if floor is None:
-        remedy = "push a floor for the family, or an open one"
-        found.append(Reason("no_floor", "family", ask.get("family"), "a family that has a floor", "design", remedy))
-    else:
-        found += shortfalls(floor, ask.get("tcb") or {}, ask.get("bits") or {})
-    return tuple(found)
+        found.worse(EXECUTABLES, 33 if state is None else STATES[state], reason)

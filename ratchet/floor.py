@@ -29,7 +29,7 @@ from ratchet.event import BlobId, Json, canonical, digest, parse_time, stamp
 from ratchet.reason import Reason
 
 if TYPE_CHECKING:
-    from ratchet.appraise import Policy
+    from ratchet.policy import Policy
 
 BELOW = "below_floor"
 """Code: attested, and less than the floor asks."""

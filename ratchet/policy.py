@@ -1,0 +1,150 @@
+"""Appraisal Policies: what an operator holds to be good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from ratchet.event import Json, canonical, digest
+from ratchet.floor import Floor, from_data
+
+AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
+"""Where the values of trustworthiness claims are from."""
+
+NAMEABLE = ("revocation", "collateral", "freshness", "executables", "floor", "identity")
+"""What a policy may allow to be impossible. Parsing, chain, signature and binding are never among them."""
+
+NEVER_ACCEPTED = ("Revoked", "NoMatchingTcbLevel")
+"""Statuses that no policy can admit."""
+
+KNOWN, CLOSING, CONTRAINDICATED = "known", "closing", "contraindicated"
+"""States of a reference value."""
+
+STATES = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
+"""State of a reference value -> what it makes of executables (AR4SI); 33 where there is none."""
+
+LOOSE_BITS: Mapping[str, Mapping[str, int]] = {
+    "snp": {"policy.migrate_ma": False},
+    "tdx": {"attributes.sept_ve_disable": True, "attributes.migratable": False},
+}
+"""Bits that a policy requires unless it says otherwise.
+
+SNP: a migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA). TDX: without SEPT_VE_DISABLE
+the host can inject #VE on private memory; a migratable TD may leave the machine that attested (Intel TDX Module ABI,
+"ATTRIBUTES"). SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """An Appraisal Policy.
+
+    Attributes:
+        name: for people; the hash of its data tells policies apart.
+        trusted_for: seconds for which a verdict is believed without fresh proof.
+        accept: TCB status -> advisories that it may carry; `*` among them admits any. UpToDate is always accepted.
+        may_be_impossible: of `NAMEABLE`, what does not bar affirming when it was not possible.
+        production: a debuggable guest is contraindicated, not merely a warning.
+        require_bits: tee -> bit -> value that it must have.
+        minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
+        reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
+        floors: family -> floor in force.
+    """
+
+    name: str = "default"
+    trusted_for: int = 24 * 3600
+    accept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    may_be_impossible: tuple[str, ...] = ()
+    production: bool = True
+    require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
+    minimum_evaluation: int | None = None
+    reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+    _hash: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in self.may_be_impossible:
+            if name not in NAMEABLE:
+                raise ValueError(f"may_be_impossible: {name!r} cannot be excused; one of {', '.join(NAMEABLE)}")
+        for status in self.accept:
+            if status in NEVER_ACCEPTED:
+                raise ValueError(f"accept: {status} cannot be admitted by a policy")
+        for tee, values in self.reference_values.items():
+            for measurement, state in values.items():
+                if state not in STATES:
+                    raise ValueError(f"reference_values.{tee}.{measurement}: {state!r} is none of {', '.join(STATES)}")
+        if self.trusted_for <= 0:
+            raise ValueError("trusted_for: must be above 0 seconds")
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Statuses admitted whatever their advisories, sorted."""
+        return tuple(sorted({"UpToDate"} | {s for s, allowed in self.accept.items() if "*" in allowed}))
+
+    @property
+    def conditional(self) -> dict[str, tuple[str, ...]]:
+        """Statuses admitted with at most these advisories."""
+        accepted = self.accepted
+        return {s: tuple(sorted(allowed)) for s, allowed in sorted(self.accept.items()) if s not in accepted}
+
+    def admits(self, status: str, advisories: tuple[str, ...]) -> bool:
+        """Is this TCB status good enough, with these advisories?"""
+        if status in self.accepted:
+            return True
+        allowed = self.conditional.get(status)
+        return allowed is not None and set(advisories) <= set(allowed)
+
+    def with_floors(self, floors: Mapping[str, Floor]) -> Self:
+        """The same policy with these floors in force instead."""
+        return type(self)(
+            name=self.name,
+            trusted_for=self.trusted_for,
+            accept=self.accept,
+            may_be_impossible=self.may_be_impossible,
+            production=self.production,
+            require_bits=self.require_bits,
+            minimum_evaluation=self.minimum_evaluation,
+            reference_values=self.reference_values,
+            floors=dict(floors),
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the RFC 8785 bytes of `to_data`: what a verdict names as its policy. Computed once."""
+        if not self._hash:
+            self._hash.append(digest(canonical(self.to_data())))
+        return self._hash[0]
+
+    def to_data(self) -> dict[str, Json]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "trusted_for": self.trusted_for,
+            "accept": {status: list(allowed) for status, allowed in self.accept.items()},
+            "may_be_impossible": list(self.may_be_impossible),
+            "production": self.production,
+            "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
+            "minimum_evaluation": self.minimum_evaluation,
+            "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
+            "floors": {family: floor.to_data() for family, floor in self.floors.items()},
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Json]) -> Self:
+        """The inverse of `to_data`; what is left out has its default.
+
+        Raises:
+            ValueError: a key that is not known, or a value that no policy may have; the text names the key.
+        """
+        unknown = set(data) - {name for name, one in cls.__dataclass_fields__.items() if one.init}
+        if unknown:
+            raise ValueError(f"policy: {sorted(unknown)[0]!r} is not known")
+        given = dict(data)
+        for key in ("accept",):
+            if key in given:
+                given[key] = {status: tuple(allowed) for status, allowed in given[key].items()}
+        if "may_be_impossible" in given:
+            given["may_be_impossible"] = tuple(given["may_be_impossible"])
+        if "floors" in given:
+            given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
+        return cls(**given)
