@@ -1,0 +1,184 @@
+"""The command line, from a fleet's week back to single bytes: what people type, what they see, what it exits with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.cli.home import Home
+from ratchet.cli.main import COMMANDS, main
+from ratchet.cli.running import drain
+
+Run = tuple[int, str, str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory in which a small scenario has run, with something to decide and something to look at."""
+    from collectors.simulated.generate import generate
+    from collectors.simulated.scenario import dump
+
+    folder = tmp_path_factory.mktemp("cli")
+    scenario = folder / "scenario.yml"
+    scenario.write_text(dump(generate(3)))
+    data = folder / "data"
+    assert main(["demo", "--once", "--json", "--scenario", str(scenario), "--data", str(data)]) == 0
+    return data
+
+
+@pytest.fixture
+def ratchet(place: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Types one command at that data directory."""
+    capsys.readouterr()
+
+    def type_(*words: str) -> Run:
+        code = main([words[0], "--data", str(place), *words[1:]])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return type_
+
+
+def rows(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as end:
+            main([name, "--help"])
+        assert end.value.code == 0
+        assert "--json" in capsys.readouterr().out
+
+
+def test_an_alert_leads_back_to_its_bytes(ratchet: Any) -> None:
+    code, out, _ = ratchet("alerts", "--json")
+    assert code == 0
+    alert = next(row for row in rows(out) if row["rule"] not in ("machine-silent", "failure-burst"))
+    code, out, _ = ratchet("explain", "--json", alert["alert"][:12])
+    (chain,) = rows(out)
+    kinds = [event["type"].split(".")[2] for event in chain]
+    assert code == 0
+    assert kinds == ["alert", "verdict", "evidence"]
+    verdict, evidence = chain[1]["data"], chain[2]["data"]
+    assert {"parse", "chain", "signature", "freshness"} <= {step["name"] for step in verdict["steps"]}
+    assert verdict["evidence"] == chain[2]["id"]
+    assert verdict["blob"] == evidence["blob"]
+    code, out, _ = ratchet("explain", alert["alert"][:12], "--bytes")
+    assert f"rule {alert['rule']}" in out
+    assert "0x0000" in out or verdict["format"] is None
+
+
+def test_the_fleet_names_its_machines_and_marks_simulated_roots(ratchet: Any) -> None:
+    code, out, _ = ratchet("fleet", "--json")
+    machines = rows(out)
+    assert code == 0
+    assert all(machine["simulated"] for machine in machines if machine["root"])
+    name = machines[0]["hint"]
+    assert rows(ratchet("fleet", "--json", name)[1])[0]["hint"] == name
+    assert "(simulated root)" in ratchet("fleet")[1]
+    assert ratchet("fleet", "nobody")[0] == 2
+
+
+def test_floors_say_where_they_come_from(ratchet: Any) -> None:
+    code, out, _ = ratchet("floors", "--json")
+    assert code == 0
+    for row in rows(out):
+        provenance = row["floor"]["provenance"]
+        assert provenance["documents"] or provenance["reviewed_by"]
+    assert "/tcbInfo/tcbLevels" in ratchet("floors")[1]
+
+
+def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, ratchet: Any) -> None:
+    waiting = rows(ratchet("proposals", "--json", "--state", "proposed")[1])
+    assert waiting, "the scenario has a proposal that waits"
+    id = waiting[0]["proposal"]["proposal"]
+    assert ratchet("approve", id[:10], "--as", "mallory", "--yes")[0] == 4
+    assert ratchet("approve", id[:10], "--as", "demo", "--dry-run")[0] == 0
+    code, out, _ = ratchet("approve", id[:10], "--as", "demo", "--yes", "--reason", "INC-412")
+    assert code == 0
+    assert "refuses" in out
+    drain(Home(place, {}))
+    after = rows(ratchet("proposals", "--json", id)[1])[0]
+    assert after["state"] == "enforced"
+    assert after["approvals"][0]["by"] == "demo"
+    assert {receipt["outcome"] for receipt in after["receipts"].values()} == {"confirmed"}
+
+
+def test_an_alert_is_acknowledged_by_name(place: Path, ratchet: Any) -> None:
+    alert = rows(ratchet("alerts", "--json", "--status", "open")[1])[0]["alert"]
+    assert ratchet("alerts", "--acknowledge", alert)[0] == 2
+    assert ratchet("alerts", "--acknowledge", alert, "--by", "alice", "--comment", "looking")[0] == 0
+    drain(Home(place, {}))
+    seen = next(row for row in rows(ratchet("alerts", "--json")[1]) if row["alert"] == alert)
+    assert (seen["status"], seen["by"], seen["comment"]) == ("acknowledged", "alice", "looking")
+
+
+def test_bad_input_is_kept_with_its_bytes(place: Path, ratchet: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "tcb.json"
+    bad.write_bytes(b'{"tcbInfo": [[[')
+    assert ratchet("ingest", str(bad))[0] == 0
+    assert "1 known already" in ratchet("ingest", str(bad))[1]
+    noise = tmp_path / "noise.bin"
+    noise.write_bytes(bytes(range(256)) * 8)
+    assert ratchet("ingest", str(noise), "--name", "node-77", "--run")[0] == 0
+    letter = next(row for row in rows(ratchet("dead-letters", "--json")[1]) if row["size"] == len(bad.read_bytes()))
+    assert letter["code"]
+    found = ratchet("search", "--json", "type:verdict* AND subject:hint\\:node-77")
+    assert found[0] == 0
+    (verdict,) = rows(found[1])
+    assert verdict["data"]["tier"] != "affirming"
+
+
+def test_search_says_where_a_query_is_wrong(ratchet: Any) -> None:
+    code, _, err = ratchet("search", "(level:high")
+    assert code == 2
+    assert "(query)" in err
+
+
+def test_the_digest_is_of_the_data_and_doctor_finds_it_well(ratchet: Any) -> None:
+    first, again = ratchet("state", "digest", "--json"), ratchet("state", "digest", "--json")
+    assert first == again
+    code, out, _ = ratchet("doctor", "--json")
+    assert {row["check"]: row["said"] for row in rows(out) if not row["well"]} == {}
+    assert code == 0
+
+
+def test_watch_shows_what_happened_and_no_healthy_verdict(ratchet: Any) -> None:
+    code, out, _ = ratchet("watch", "--from-start", "--once")
+    assert code == 0
+    assert "alert.raised.v1" in out
+    assert "affirming" not in out
+
+
+def test_a_missing_data_directory_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "--data", str(tmp_path / "none")]) == 6
+    assert "ratchet up" in capsys.readouterr().err
+
+
+def test_the_demo_empties_no_folder_but_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["demo", "--once", "--data", str(tmp_path)]) == 4
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert "not-a-demo" in capsys.readouterr().err
+
+
+def test_a_fault_is_json_where_json_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["fleet", "--json", "--data", str(tmp_path / "none")])
+    assert json.loads(capsys.readouterr().out)["error"] == "no-data"
+
+
+def test_a_file_of_real_evidence_is_verified(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = {entry["id"]: entry for entry in json.loads((corpus / "MANIFEST.json").read_text())}
+    item = manifest["tdx4-near-mpc"]
+    words = ["verify", str(corpus / item["file"]), "--at", item["verification_time"], "--data", str(tmp_path), "--json"]
+    for document in item["collateral"]:
+        words += ["--collateral", str(corpus / document)]
+    assert main(words) == 4  # genuine and up to date; but nobody gave a challenge, nor vouches for its measurement
+    said = json.loads(capsys.readouterr().out)
+    assert said["proof"]["genuine"] is True
+    assert said["proof"]["tcb"]["merged"] == "UpToDate"
+    assert said["vector"]["hardware"] == 2
