@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
@@ -223,7 +224,7 @@ def _anchored(trail: Sequence[Certificate], roots: Sequence[Root], memo: Memo | 
     top = trail[-1]
     fault: NoPath | None = None
     for root in roots:
-        anchor = root_certificate(root, memo)
+        anchor = root_certificate(root)
         if anchor.subject != top.issuer:
             continue
         if top.der == anchor.der:
@@ -270,17 +271,14 @@ def _key_ids_differ(one: Certificate, issuer: Certificate) -> bool:
     return one.authority_key_id is not None and issuer.key_id is not None and one.authority_key_id != issuer.key_id
 
 
-def root_certificate(root: Root, memo: Memo | None = None) -> Certificate:
+def root_certificate(root: Root) -> Certificate:
     """The certificate of a trusted root.
 
     Raises:
         BadCertificate: it cannot be read; roots are read before they are trusted, so this is a fault of the caller.
     """
-    key = ("root", root.fingerprint)
-    kept = memo.get(key) if memo is not None else None
-    if isinstance(kept, Certificate):
-        return kept
-    read = read_certificate(root.der)
-    if memo is not None:
-        memo[key] = read
-    return read
+    return _root(root.der)
+
+
+_root = lru_cache(maxsize=64)(read_certificate)
+"""Roots are few, and everything ends in one."""

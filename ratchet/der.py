@@ -34,10 +34,10 @@ def element(data: bytes, at: int, end: int) -> Element:
     Raises:
         BadDer: truncated, of indefinite or not the shortest length, or with a tag of several bytes.
     """
-    if end - at < 2:
+    start = at + 2
+    if start > end:
         raise BadDer("truncated element")
     tag, length = data[at], data[at + 1]
-    start = at + 2
     if tag & 0x1F == 0x1F:
         raise BadDer("tag of several bytes")
     if length >= 0x80:
@@ -77,9 +77,17 @@ def children(data: bytes, start: int, stop: int, limit: int = 256) -> list[Eleme
     while at < stop:
         if len(found) == limit:
             raise BadDer(f"more than {limit} elements in one container")
-        one = element(data, at, stop)
-        found.append(one)
-        at = one[2]
+        # Most are short: read those here, for `element` is what reading a certificate spends its time in.
+        if stop - at > 1 and data[at] & 0x1F != 0x1F and (length := data[at + 1]) < 0x80:
+            end = at + 2 + length
+            if end > stop:
+                raise BadDer("element reaches beyond its container")
+            found.append((data[at], at + 2, end))
+            at = end
+        else:
+            one = element(data, at, stop)
+            found.append(one)
+            at = one[2]
     return found
 
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -209,8 +210,8 @@ def _certificate(data: bytes) -> Certificate:
         serial=der.integer(data, serial),
         issuer=data[inner[2] : issuer[2]],
         subject=data[validity[2] : subject[2]],
-        issuer_name=_common_name(data, issuer),
-        subject_name=_common_name(data, subject),
+        issuer_name=_common_name(data[inner[2] : issuer[2]]),
+        subject_name=_common_name(data[validity[2] : subject[2]]),
         not_before=not_before,
         not_after=not_after,
         key=_key(data[subject[2] : spki[2]]),
@@ -294,12 +295,14 @@ def _key(spki: bytes) -> PublicKey:
     raise BadCertificate("public key of a kind or size that no vendor uses")
 
 
-def _common_name(data: bytes, name: der.Element) -> str:
-    for _, start, stop in der.children(data, name[1], name[2], 32):
-        for _, inner, end in der.children(data, start, stop, 8):
-            parts = der.children(data, inner, end, 2)
-            if len(parts) == 2 and der.oid(data, parts[0]) == COMMON_NAME:
-                return data[parts[1][1] : parts[1][2]][:128].decode("utf-8", "replace")
+@lru_cache(maxsize=256)
+def _common_name(name: bytes) -> str:
+    """The common name in a name, which every certificate of one kind repeats; empty where there is none."""
+    for _, start, stop in der.children(name, *der.only(name, der.SEQUENCE), 32):
+        for _, inner, end in der.children(name, start, stop, 8):
+            parts = der.children(name, inner, end, 2)
+            if len(parts) == 2 and der.oid(name, parts[0]) == COMMON_NAME:
+                return name[parts[1][1] : parts[1][2]][:128].decode("utf-8", "replace")
     return ""
 
 
@@ -315,19 +318,19 @@ def _extensions(data: bytes, rest: Sequence[der.Element], tag: int) -> tuple[dic
         lists = der.children(data, start, stop, 1)
         if len(lists) != 1 or lists[0][0] != der.SEQUENCE:
             raise BadDer("malformed extensions")
-        for one in der.children(data, lists[0][1], lists[0][2], 64):
-            parts = der.children(data, one[1], one[2], 3)
-            if one[0] != der.SEQUENCE or len(parts) < 2:
-                raise BadDer("malformed extension")
-            name = der.oid(data, parts[0])
-            if name in found:
-                raise BadDer(f"extension {name} twice")
-            if len(parts) == 3:
-                if parts[1][0] != der.BOOLEAN or data[parts[1][1] : parts[1][2]] not in (b"\xff", b"\x00"):
+        for outer, at, end in der.children(data, lists[0][1], lists[0][2], 64):
+            first = der.element(data, at, end)
+            name = der.oid(data, first)
+            value = der.element(data, first[2], end)
+            if value[0] == der.BOOLEAN:
+                if data[value[1] : value[2]] not in (b"\xff", b"\x00"):
                     raise BadDer("malformed extension")
-                if data[parts[1][1]]:
+                if data[value[1]]:
                     critical.add(name)
-            found[name] = der.octets(data, parts[-1])
+                value = der.element(data, value[2], end)
+            if outer != der.SEQUENCE or value[2] != end or name in found:
+                raise BadDer(f"extension {name} malformed, or there twice")
+            found[name] = der.octets(data, value)
     return found, frozenset(critical)
 
 
@@ -411,7 +414,7 @@ def _crl(data: bytes) -> RevocationList:
         signature=signature,
         algorithm=_algorithm(data, outer),
         issuer=data[inner[2] : issuer[2]],
-        issuer_name=_common_name(data, issuer),
+        issuer_name=_common_name(data[inner[2] : issuer[2]]),
         this_update=der.moment(data, made),
         next_update=until,
         revoked=revoked,
@@ -421,12 +424,22 @@ def _crl(data: bytes) -> RevocationList:
 
 
 def _revoked(data: bytes, one: der.Element) -> frozenset[int]:
-    found: set[int] = set()
-    for tag, start, stop in der.children(data, one[1], one[2], MAX_REVOKED):
-        if tag != der.SEQUENCE:
+    """Serial numbers of entries, each a short sequence that begins with a short integer."""
+    found: set[bytes] = set()
+    _, at, stop = one
+    while at < stop:
+        # One loop without calls: a list has an entry for every certificate that was ever revoked.
+        if stop - at < 5 or data[at] != der.SEQUENCE or data[at + 2] != der.INTEGER:
             raise BadDer("malformed entry")
-        found.add(der.integer(data, der.element(data, start, stop)))
-    return frozenset(found)
+        size, inner = data[at + 1], data[at + 3]
+        end = at + 2 + size
+        if size >= 0x80 or inner > size - 2 or end > stop:
+            raise BadDer("malformed entry")
+        found.add(data[at + 4 : at + 4 + inner])
+        at = end
+        if len(found) > MAX_REVOKED:
+            raise BadDer(f"more than {MAX_REVOKED} entries")
+    return frozenset([int.from_bytes(serial, "big", signed=True) for serial in found])
 
 
 _BEGIN, _END = b"-----BEGIN ", b"-----END "

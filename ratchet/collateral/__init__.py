@@ -108,14 +108,15 @@ class Collateral:
     """What is known of vendors' statements: grows, never forgets, and answers as of a moment.
 
     Also holds `memo`, a bounded cache (`Memo`), of parsed certificate chains and the like. It goes with `roots`, which
-    never change: other roots are another `Collateral`.
+    never change: other roots are another `Collateral`. `revision` grows with every statement that is taken.
     """
 
-    __slots__ = ("_chosen", "_known", "memo", "roots")
+    __slots__ = ("_chosen", "_known", "memo", "revision", "roots")
 
     def __init__(self, roots: Iterable[Root], known: Iterable[Known] = ()) -> None:
         self.roots: tuple[Root, ...] = tuple(roots)
         self.memo = Memo()
+        self.revision = 0
         self._known: dict[tuple[Kind, str], list[Known]] = {}
         self._chosen: dict[tuple[Kind, str], tuple[datetime, datetime, Known | None]] = {}
         for one in known:
@@ -127,17 +128,25 @@ class Collateral:
         if all(known.id != other.id or known.known_from < other.known_from for other in kept):
             insort(kept, known)
             self._chosen.pop((known.kind, known.key), None)
+            self.revision += 1
 
     def choose(self, kind: Kind, key: str, at: datetime) -> Known | None:
         """The statement to judge by at `at`: known by then and sound; valid before expired, then of greatest rank.
 
         An expired one is returned where no valid one is known, so that the caller can say what expired and when.
         """
+        return self.choose_while(kind, key, at)[2]
+
+    def choose_while(self, kind: Kind, key: str, at: datetime) -> tuple[datetime, datetime, Known | None]:
+        """As `choose`, between which moments it is so: from the first on, until before the second.
+
+        True of this revision: another statement may change it.
+        """
         chosen = self._chosen.get((kind, key))
         if chosen is not None and chosen[0] <= at < chosen[1]:
-            return chosen[2]
+            return chosen
         best: Known | None = None
-        since, until = _EVER
+        since, until = EVER
         for one in self._known.get((kind, key), ()):
             # Between two moments at which a statement becomes known, valid or expired, the answer is the same.
             for edge in (one.known_from, one.valid_from, _after(one.valid_until)):
@@ -149,9 +158,10 @@ class Collateral:
                 continue
             if best is None or _preference(one, at) > _preference(best, at):
                 best = one
+        chosen = (since, until, best)
         if (kind, key) in self._known:
-            self._chosen[kind, key] = (since, until, best)
-        return best
+            self._chosen[kind, key] = chosen
+        return chosen
 
     def rejected(self, kind: Kind, key: str, at: datetime) -> Known | None:
         """The latest unsound statement under that key, for saying why there is no better one."""
@@ -163,12 +173,13 @@ class Collateral:
         return (k for kept in self._known.values() for k in kept)
 
 
-_EVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+EVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+"""The first and the last moment there is."""
 
 
 def _after(moment: datetime) -> datetime:
     """The first moment that is later."""
-    return moment + timedelta(microseconds=1) if moment < _EVER[1] else moment
+    return moment + timedelta(microseconds=1) if moment < EVER[1] else moment
 
 
 def _preference(one: Known, at: datetime) -> tuple[bool, tuple[int, datetime]]:

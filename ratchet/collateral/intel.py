@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ratchet.certificate import (
     Algorithm,
     BadCertificate,
+    Certificate,
     NoPath,
     Path,
     RevocationList,
@@ -27,7 +29,7 @@ from ratchet.certificate import (
     signed_by,
 )
 from ratchet.collateral import Kind, Known, Root, Vendor, pcs
-from ratchet.collateral.roots import known_issuers
+from ratchet.collateral.roots import known_issuers, known_links
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
 from ratchet.event import BlobId, Json, digest, parse_time
 from ratchet.reason import Reason
@@ -174,8 +176,9 @@ class _Reader:
 
     def __init__(self, document: BlobId, known_from: datetime, roots: tuple[Root, ...]) -> None:
         self.document, self.known_from, self.roots = document, known_from, roots
-        self.memo: dict[object, object] = {}
+        self.memo: dict[object, object] = dict(known_links())
         self.paths: dict[bytes, Path | NoPath] = {}
+        self.chains: dict[bytes, tuple[Certificate, ...]] = {}
 
     def known(self, statement: pcs.Statement) -> Known | None:
         """One statement, with all that is wrong with it; None for a revocation list of another vendor's."""
@@ -265,21 +268,25 @@ class _Reader:
             fitting = [c for c in names if c.not_before <= issued <= c.not_after] or names
             return path(fitting[-1], (), self.roots, self.memo)
         try:
-            certificates = read_chain(chain, self.memo)
+            certificates = self._read_chain(chain)
             found = path(lowest(certificates), certificates, self.roots, self.memo)
         except BadCertificate as error:
             found = NoPath("certificate_unreadable", str(error), "an issuer chain in PEM")
         self.paths[chain] = found
         return found
 
+    def _read_chain(self, chain: bytes) -> tuple[Certificate, ...]:
+        """As `read_chain`, once for the statements that share a chain; the roots themselves need no reading."""
+        if chain not in self.chains:
+            self.chains[chain] = read_chain(chain, self.memo)
+        return self.chains[chain]
+
     def _crl(self, statement: pcs.Statement) -> Known | None:
         try:
             crl = read_crl(statement.signed)
         except BadCertificate as error:
             return self._unreadable(Kind.INTEL_CRL, "crl", error) if statement.chain else None
-        if "SGX" not in crl.issuer_name and all(
-            root_certificate(r, self.memo).subject != crl.issuer for r in self.roots
-        ):
+        if "SGX" not in crl.issuer_name and all(root_certificate(r).subject != crl.issuer for r in self.roots):
             return None
         signer, reasons = self._crl_signer(crl, statement.chain)
         until = crl.next_update
@@ -302,9 +309,9 @@ class _Reader:
 
     def _crl_signer(self, crl: RevocationList, chain: bytes) -> tuple[Path | None, tuple[Reason, ...]]:
         """Who signed a list: a root, or a CA below one that came with it or is known."""
-        candidates = [root_certificate(root, self.memo) for root in self.roots]
+        candidates = [root_certificate(root) for root in self.roots]
         try:
-            sent = read_chain(chain, self.memo) if chain else ()
+            sent = self._read_chain(chain) if chain else ()
         except BadCertificate:
             sent = ()  # the issuer may still be known
         candidates += [*sent, *known_issuers()]
@@ -419,10 +426,10 @@ _V2_COMPONENTS = tuple(f"sgxtcbcomp{i:02}svn" for i in range(1, 17))
 
 def _components(tcb: Mapping[str, Json], name: str) -> tuple[int, ...]:
     try:
-        svns = tuple([one["svn"] for one in tcb[name]])
-    except (KeyError, TypeError):
+        svns = tuple(bytes([one["svn"] for one in tcb[name]]))  # bytes: whole numbers below 256, or an error
+    except (KeyError, TypeError, ValueError):
         raise _Malformed(f"{name} is not a list of components") from None
-    if len(svns) != 16 or not all(type(svn) is int and 0 <= svn < 256 for svn in svns):
+    if len(svns) != 16:
         raise _Malformed(f"{name} is not 16 SVNs")
     return svns
 
@@ -516,9 +523,13 @@ def _text_or_long(value: Mapping[str, Json], name: str) -> str:
     return found
 
 
+_moment = lru_cache(maxsize=1024)(parse_time)
+"""Intel's dates repeat from level to level and from document to document."""
+
+
 def _date(value: Mapping[str, Json], name: str) -> datetime:
     try:
-        return parse_time(_text(value, name))
+        return _moment(_text(value, name))
     except (ValueError, OverflowError):
         raise _Malformed(f"{name} is not a time with a zone") from None
 
@@ -527,6 +538,10 @@ def _advisories(value: Mapping[str, Json]) -> tuple[str, ...]:
     found = value.get("advisoryIDs", [])
     if not isinstance(found, list) or len(found) > _MAX_LEVELS:
         raise _Malformed("advisoryIDs is not a list")
-    if not all(isinstance(one, str) and len(one) <= 64 and one.isascii() for one in found):
+    try:
+        text = "".join(found)
+    except TypeError:
+        raise _Malformed("advisoryIDs are not texts") from None
+    if not text.isascii() or (found and max(map(len, found)) > 64):
         raise _Malformed("advisoryIDs are not short texts")
     return tuple(found)

@@ -103,7 +103,7 @@ class _Member:
 
 
 def _members(text: str) -> dict[str, _Member]:
-    """The members of the object that fills `text`, by name in small letters and digits alone.
+    """The members of the object that fills `text`, by name in small letters, without - and _.
 
     Raises:
         ValueError: not one object, or two members whose names come out equal.
@@ -122,7 +122,7 @@ def _members(text: str) -> dict[str, _Member]:
             raise ValueError("malformed JSON object")
         start = _skip(text, at + 1)
         value, end = _DECODER.raw_decode(text, start)
-        key = "".join(c for c in name.lower() if c.isalnum())
+        key = _plain(name)
         if key in found:
             raise ValueError(f"two members are called {key}")
         found[key] = _Member(value, start, end)
@@ -136,6 +136,10 @@ def _members(text: str) -> dict[str, _Member]:
     if _skip(text, at + 1) != len(text):
         raise ValueError("something follows the JSON object")
     return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _skip(text: str, at: int) -> int:
@@ -217,7 +221,7 @@ def _headers(value: Json) -> dict[str, str]:
         for name, content in value.items():
             one = content[0] if isinstance(content, list) and content else content
             if isinstance(one, str):
-                found["".join(c for c in name.lower() if c.isalnum())] = one
+                found[_plain(name)] = one
     return found
 
 

@@ -7,11 +7,12 @@ from being unverifiable; each must lead to a root like a certificate that came w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from ratchet.certificate import BadCertificate, Certificate, read_certificate
+from ratchet.certificate import BadCertificate, Certificate, path, read_certificate, root_certificate
 from ratchet.collateral import Root, Vendor
 
 _SHIPPED: tuple[tuple[str, Vendor, str, str, str], ...] = (
@@ -152,6 +153,18 @@ def known_signers() -> tuple[Certificate, ...]:
         BadRoot: as in `vendor_roots`.
     """
     return tuple(read_certificate(_shipped(file, fingerprint)) for file, fingerprint, _ in _SIGNERS)
+
+
+@cache
+def known_links() -> Mapping[object, object]:
+    """What `ratchet.certificate.path` keeps in its memo, for the shipped issuers: read, and linked to their root.
+
+    They are pinned by their fingerprints, so checking their signatures once in a process is checking them always.
+    """
+    memo: dict[object, object] = {("certificate", root.der): root_certificate(root) for root in vendor_roots()}
+    for issuer in known_issuers():
+        path(issuer, (), vendor_roots(), memo)
+    return memo
 
 
 def _shipped(file: str, fingerprint: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import ge
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,9 @@ def first(levels: Sequence[TcbLevel], sgx: Sequence[int], pcesvn: int, tdx: Sequ
     """`match` on plain numbers; with `tdx` None, TDX components do not count."""
     start = 2 if tdx is not None and tdx[1] > 0 else 0
     for level in levels:
-        if pcesvn < level.pcesvn or any(have < need for have, need in zip(sgx, level.sgx, strict=True)):
+        if pcesvn < level.pcesvn or not all(map(ge, sgx, level.sgx)):
             continue
-        if (
-            tdx is not None
-            and level.tdx is not None
-            and any(have < need for have, need in zip(tdx[start:], level.tdx[start:], strict=True))
-        ):
+        if tdx is not None and level.tdx is not None and not all(map(ge, tdx[start:], level.tdx[start:])):
             continue
         return level
     return None
@@ -178,7 +175,7 @@ def evaluate(
     status = level.status if module_status is None else converge(level.status, module_status)
     if tdx is not None and tdx2 is not None and status not in (NO_MATCH, "Revoked"):
         base = first(levels, sgx, pcesvn, None)
-        if base is not None and qe_status in ("UpToDate", "ConfigurationNeeded"):
+        if base is not None and qe_status == "UpToDate":
             status = _relaunch(status, base.status, module_status, levels[0], modules, tdx2)
     if status != "Revoked":
         status = converge(status, qe_status)

@@ -7,11 +7,13 @@ that it rests on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ratchet.certificate import Certificate, NoPath, Path, root_certificate
-from ratchet.collateral import Collateral, Kind, Known
+from ratchet.collateral import EVER, Collateral, Kind, Known
 from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo
 from ratchet.collateral.tcb import evaluate
 from ratchet.event import BlobId, stamp
@@ -24,8 +26,7 @@ REVOCATION_SOURCE = "RFC 5280, 6.3; Intel SGX DCAP QVL, steps 4.1.2.4.6 and .7"
 COLLATERAL_SOURCE = "Intel PCS API v4; Intel SGX DCAP QVL, steps 4.1.2.4.8 to .11"
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """What a TDX quote says of its TDX module.
 
     Attributes:
@@ -49,7 +50,8 @@ class Judgement:
         revocation, binding, collateral: the steps.
         tcb: Intel's status; None where it could not be had.
         documents: blob ids of what was used, sorted.
-        valid_from, valid_until: when all of it is valid; None where nothing was used.
+        valid_until: until when all of it is valid; None where nothing was used.
+        since, until: from which moment on, and before which, the same would be chosen and be as valid as it is.
     """
 
     revocation: Step
@@ -57,19 +59,14 @@ class Judgement:
     collateral: Step
     tcb: TcbStatus | None
     documents: tuple[BlobId, ...]
-    valid_from: datetime | None
     valid_until: datetime | None
+    since: datetime
+    until: datetime
 
     @property
     def sound(self) -> bool:
-        """Every step passed: the outcome is then the same whenever all of it is valid."""
+        """Every step passed, so that nothing in it names the moment of asking."""
         return all(s.outcome is Outcome.PASSED for s in (self.revocation, self.binding, self.collateral))
-
-    def holds(self, at: datetime) -> bool:
-        """Is all that it rests on valid then?"""
-        return (
-            self.valid_from is not None and self.valid_until is not None and self.valid_from <= at <= self.valid_until
-        )
 
 
 def judge(
@@ -86,21 +83,22 @@ def judge(
         at: when.
         keep: whether it may be kept in the memo.
     """
+    key = ("judged", collateral.revision, module, one.fingerprint)
+    kept = collateral.memo.get(key)
+    if isinstance(kept, Judgement) and kept.since <= at < kept.until:
+        return kept
     found = one.path
     if isinstance(found, NoPath) or one.pck is None:
         return _unjudged(one)
     root = found.root.name
     tcb_key, qe_key = f"{root}/{tee}/{one.family}", f"{root}/{'TD_QE' if tee == 'tdx' else 'QE'}"
-    info = collateral.choose(Kind.INTEL_TCB_INFO, tcb_key, at)
-    identity = collateral.choose(Kind.INTEL_QE_IDENTITY, qe_key, at)
-    issuers = (*found.certificates[1:], root_certificate(found.root, collateral.memo))
-    crls = tuple(collateral.choose(Kind.INTEL_CRL, f"{root}/{issuer.subject_name}", at) for issuer in issuers)
-
-    key = ("judged", one.fingerprint, tee, module, *(k.id if k else None for k in (info, identity, *crls)))
-    kept = collateral.memo.get(key)
-    if isinstance(kept, Judgement) and kept.holds(at):
-        return kept
-
+    issuers = (*found.certificates[1:], root_certificate(found.root))
+    chosen = [
+        collateral.choose_while(Kind.INTEL_TCB_INFO, tcb_key, at),
+        collateral.choose_while(Kind.INTEL_QE_IDENTITY, qe_key, at),
+        *[collateral.choose_while(Kind.INTEL_CRL, f"{root}/{issuer.subject_name}", at) for issuer in issuers],
+    ]
+    info, identity, *crls = [known for _, _, known in chosen]
     used = [k for k in (info, identity, *crls) if k is not None]
     tcb_info = info.parsed if info is not None and isinstance(info.parsed, TcbInfo) else None
     qe = identity.parsed if identity is not None and isinstance(identity.parsed, QeIdentity) else None
@@ -110,8 +108,9 @@ def judge(
         collateral=_collateral(one, (info, tcb_key), (identity, qe_key), crls, collateral, at),
         tcb=_status(quote, one, module, tcb_info, qe, info),
         documents=tuple(sorted({k.id for k in used})),
-        valid_from=max((k.valid_from for k in used), default=None),
-        valid_until=min((k.valid_until for k in used), default=None),
+        valid_until=min([k.valid_until for k in used], default=None),
+        since=max([since for since, _, _ in chosen]),
+        until=min([until for _, until, _ in chosen]),
     )
     if keep and judgement.sound:
         collateral.memo[key] = judgement
@@ -139,8 +138,9 @@ def _unjudged(one: Platform) -> Judgement:
         collateral=step(StepName.COLLATERAL, COLLATERAL_SOURCE),
         tcb=None,
         documents=(),
-        valid_from=None,
         valid_until=None,
+        since=EVER[0],
+        until=EVER[1],
     )
 
 
@@ -216,7 +216,7 @@ def _not_the_module(module: Module, info: TcbInfo) -> list[Reason]:
 def _revocation(
     chain: Path,
     issuers: tuple[Certificate, ...],
-    crls: tuple[Known | None, ...],
+    crls: Sequence[Known | None],
     collateral: Collateral,
     root: str,
     at: datetime,
@@ -282,7 +282,7 @@ def _collateral(
     one: Platform,
     info: tuple[Known | None, str],
     identity: tuple[Known | None, str],
-    crls: tuple[Known | None, ...],
+    crls: Sequence[Known | None],
     collateral: Collateral,
     at: datetime,
 ) -> Step:
@@ -322,7 +322,7 @@ def _collateral(
     return Step(StepName.COLLATERAL, Outcome.PASSED, detail, COLLATERAL_SOURCE)
 
 
-def _signer_revoked(known: Known, crls: tuple[Known | None, ...], component: str) -> list[Reason]:
+def _signer_revoked(known: Known, crls: Sequence[Known | None], component: str) -> list[Reason]:
     """Has whoever signed the document been revoked by the list of its own issuer? Judged by the root's list."""
     signer = known.parsed.signer if isinstance(known.parsed, TcbInfo | QeIdentity) else None
     if signer is None:

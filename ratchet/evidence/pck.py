@@ -61,9 +61,10 @@ def read(certificate: Certificate) -> Pck:
     found = _pairs(data, *der.only(data, der.SEQUENCE))
     tcb = _pairs(data, *_sequence(found, 2))
     configuration = _pairs(data, *_sequence(found, 7)) if 7 in found else {}
-    components = tuple(der.integer(data, _get(tcb, i)) for i in range(1, 17))
-    if not all(0 <= svn < 256 for svn in components):
-        raise BadDer("a component SVN is not a byte")
+    try:
+        components = tuple(bytes([der.integer(data, tcb[i]) for i in range(1, 17)]))
+    except (KeyError, ValueError):
+        raise BadDer("the TCB is not 16 SVNs of a byte each") from None
     return Pck(
         ppid=_octets(data, found, 1, 16),
         sgx=components,
@@ -81,14 +82,17 @@ def read(certificate: Certificate) -> Pck:
 def _pairs(data: bytes, start: int, stop: int) -> dict[int, der.Element]:
     """A sequence of pairs of OID and value, by the last arc of the OID: the arcs above are those of the container."""
     found: dict[int, der.Element] = {}
-    for tag, inner, end in der.children(data, start, stop, 32):
-        parts = der.children(data, inner, end, 2)
-        if tag != der.SEQUENCE or len(parts) != 2 or parts[0][0] != der.OID:
+    at = start
+    while at < stop:
+        tag, inner, at = der.element(data, at, stop)
+        if tag != der.SEQUENCE or at - inner < 4 or data[inner] != der.OID:
             raise BadDer("SGX extension is not made of pairs")
-        arc = data[parts[0][2] - 1]
-        if arc >= 0x80 or arc in found:
-            raise BadDer("SGX extension names something twice")
-        found[arc] = parts[1]
+        behind = inner + 2 + data[inner + 1]  # an OID of 128 bytes or more would end beyond the pair
+        value = der.element(data, behind, at)
+        arc = data[behind - 1]
+        if value[2] != at or arc >= 0x80 or arc in found:
+            raise BadDer("SGX extension is not made of pairs, each of another name")
+        found[arc] = value
     return found
 
 

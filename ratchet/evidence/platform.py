@@ -1,7 +1,7 @@
 """The platform behind a quote: its attestation key, quoting enclave and PCK chain, as far as bytes alone decide.
 
 All of this repeats in every quote of one machine until it is provisioned anew, and none of it depends on the time or on
-collateral, so it is worked out once and kept in the memo by the hash of the bytes. Only what holds is kept: bytes that
+collateral, so it is worked out once and kept in the memo with the bytes. Only what holds is kept: bytes that
 are refused cannot push out others.
 """
 
@@ -28,7 +28,7 @@ from ratchet.certificate import (
     signed_by,
 )
 from ratchet.collateral import Collateral, Vendor
-from ratchet.collateral.roots import known_issuers
+from ratchet.collateral.roots import known_issuers, known_links
 from ratchet.der import BadDer
 from ratchet.event import stamp
 from ratchet.evidence import Outcome, Step, StepName
@@ -40,6 +40,9 @@ from ratchet.reason import Reason
 CHAIN_SOURCE = "Intel SGX PCK Certificate and CRL Profile Specification; RFC 5280, 6.1"
 BINDING_SOURCE = "Intel SGX DCAP QVL, steps 4.1.2.4.11 to .15"
 
+_SHIPPED = ("shipped issuers",)
+"""Marks a memo that has them; put there again when they have been forgotten."""
+
 P256_SHA256 = Algorithm("ecdsa", SHA256())
 
 
@@ -48,7 +51,8 @@ class Platform:
     """What the certification part of a quote says and proves.
 
     Attributes:
-        fingerprint: SHA-256 of the bytes it was read from: attestation key to certification data, and endorsements.
+        read_from: the bytes it was read from: attestation key to certification data, and any endorsements.
+        fingerprint: a hash of these, and of the layout they were read by.
         key: the attestation key; None where it is no point of the curve.
         path: of the PCK certificate to a root; `NoPath` where there is none.
         sent: whether a chain was there to look at.
@@ -60,6 +64,7 @@ class Platform:
         bits: the part of `Claims.bits` that it contributes.
     """
 
+    read_from: tuple[bytes, ...]
     fingerprint: bytes
     key: ec.EllipticCurvePublicKey | None
     path: Path | NoPath
@@ -79,24 +84,27 @@ class Platform:
 
 def platform(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral) -> Platform:
     """The platform behind this quote, from the memo where its very bytes were seen before."""
-    hashed = sha256(memoryview(quote.raw)[quote.signature + 64 : quote.end])
     if quote.certification == PCK_CHAIN:
         endorsements = ()  # a chain inside the quote is its own: what came beside may not replace it
-    for one in endorsements:
-        hashed.update(sha256(one).digest())
-    fingerprint = hashed.digest()
-    key = ("platform", quote.version > 3, fingerprint)  # 3 lays the same bytes out otherwise
+    read_from = (quote.raw[quote.signature + 64 : quote.end], *endorsements)
+    # Found by the attestation key, then compared whole: cheaper than hashing everything. 3 lays bytes out otherwise.
+    key = ("platform", quote.version > 3, quote.attestation_key)
     kept = collateral.memo.get(key)
-    if isinstance(kept, Platform):
+    if isinstance(kept, Platform) and kept.read_from == read_from:
         return kept
-    found = _read(quote, endorsements, collateral, fingerprint)
+    found = _read(quote, endorsements, collateral, read_from)
     if isinstance(found.path, Path) and found.key is not None and found.pck is not None and not found.unbound:
         collateral.memo[key] = found
     return found
 
 
-def _read(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, fingerprint: bytes) -> Platform:
+def _read(
+    quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, read_from: tuple[bytes, ...]
+) -> Platform:
     roots = tuple(root for root in collateral.roots if root.vendor is Vendor.INTEL)
+    if _SHIPPED not in collateral.memo:
+        collateral.memo.update(known_links())
+        collateral.memo[_SHIPPED] = True
     pck: Pck | None = None
     leaf: Certificate | None = None
     found: Path | NoPath
@@ -115,7 +123,8 @@ def _read(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral,
     except BadDer as error:
         found = NoPath("not_a_pck", str(error), "a PCK certificate")
     return Platform(
-        fingerprint=fingerprint,
+        read_from=read_from,
+        fingerprint=sha256(bytes([quote.version > 3]) + b"".join(sha256(one).digest() for one in read_from)).digest(),
         key=_point(quote.attestation_key),
         path=found,
         sent=sent,

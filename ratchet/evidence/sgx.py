@@ -5,7 +5,9 @@ Source: Intel SGX ECDSA QuoteLibReference, A.4; Intel SDM volume 3D, 38.15 (REPO
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from ratchet.collateral import Collateral
 from ratchet.evidence import Claims, Evidence, Field, Format, Proof
@@ -31,15 +33,18 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
     return prove(evidence, collateral, at, Format.SGX_QUOTE, lambda _: None, claims)
 
 
+@lru_cache(maxsize=256)
+def _flags(attributes: int) -> Mapping[str, int]:
+    return {name: bool(attributes >> bit & 1) for name, bit in _FLAGS.items()}
+
+
 def claims(quote: Quote, platform: Platform) -> Claims:
     """What the SGX report says."""
     raw, at = quote.raw, quote.body
     attributes = raw[at + 48]
     signer = raw[at + 128 : at + 160]
     measurement = raw[at + 64 : at + 96].hex()
-    bits = dict(platform.bits)
-    for name, bit in _FLAGS.items():
-        bits[name] = bool(attributes >> bit & 1)
+    bits = {**platform.bits, **_flags(attributes)}
     bits["isvprodid"] = raw[at + 256] | raw[at + 257] << 8
     bits["isvsvn"] = raw[at + 258] | raw[at + 259] << 8
     return Claims(

@@ -5,7 +5,9 @@ Sources: Intel TDX DCAP Quoting Library API, A.3; Intel TDX Module 1.5 ABI speci
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from ratchet.collateral import Collateral
 from ratchet.evidence import Claims, Evidence, Field, Format, Proof
@@ -64,6 +66,11 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
     return prove(evidence, collateral, at, Format.TDX_QUOTE, module, claims)
 
 
+@lru_cache(maxsize=1024)
+def _flags(attributes: int) -> Mapping[str, int]:
+    return {name: bool(attributes >> bit & 1) for name, bit in _FLAGS.items()}
+
+
 def module(quote: Quote) -> Module:
     """What the TD report says of the TDX module."""
     raw, at = quote.raw, quote.body
@@ -78,9 +85,7 @@ def claims(quote: Quote, platform: Platform) -> Claims:
     measurement = raw[at + 136 : at + 184].hex()
     tcb = dict(platform.tcb)
     tcb.update(zip(_TDX, raw[at : at + 16], strict=True))
-    bits = dict(platform.bits)
-    for name, bit in _FLAGS.items():
-        bits[name] = bool(attributes >> bit & 1)
+    bits = {**platform.bits, **_flags(attributes)}
     if quote.body_type == BODY_TD_15:
         tcb.update(zip(_TDX2, raw[at + 584 : at + 600], strict=True))
         bits["service_td"] = any(raw[at + 600 : at + 648])
