@@ -53,6 +53,14 @@ _ECDSA = ECDSA(SHA384())
 _NO_CHIP, _NO_DIGEST = bytes(64), bytes(48)
 
 
+_SIGNED = {
+    kind: Step(StepName.SIGNATURE, Outcome.PASSED, f"ECDSA P-384 with SHA-384 by the {kind}", _SIGNATURE_SPEC)
+    for kind in ("VCEK", "VLEK")
+}
+_BOUND = Step(StepName.BINDING, Outcome.PASSED, "REPORTED_TCB and CHIP_ID agree", _VEK_SPEC)
+_BOUND_MASKED = Step(StepName.BINDING, Outcome.PASSED, "REPORTED_TCB agrees; the chip id is masked", _VEK_SPEC)
+
+
 def fields(raw: bytes) -> tuple[Field, ...]:
     """Every claim with its place in the bytes; empty where they cannot be parsed."""
     return snp_report.fields(raw)
@@ -415,7 +423,7 @@ def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None) -> Step
         remedy = "take new evidence; if it fails again, the machine or the way from it is not to be trusted"
         why = Reason("signature_invalid", "report", None, want, source, remedy)
         return Step(name, Outcome.FAILED, f"not signed by this {leaf.kind}", source, (why,))
-    return Step(name, Outcome.PASSED, f"ECDSA P-384 with SHA-384 by the {leaf.kind}", source)
+    return _SIGNED[leaf.kind]
 
 
 def _binding_step(report: SnpReport, leaf: amd.Vek | None) -> Step:
@@ -430,12 +438,8 @@ def _binding_step(report: SnpReport, leaf: amd.Vek | None) -> Step:
     if reasons:
         return Step(name, Outcome.FAILED, f"the {leaf.kind} is not of this report", source, tuple(reasons))
     if leaf.hwid is None:
-        detail = f"VLEK of {leaf.csp}: REPORTED_TCB agrees"
-    elif report.chip_id == _NO_CHIP:
-        detail = "REPORTED_TCB agrees; the chip id is masked"
-    else:
-        detail = "REPORTED_TCB and CHIP_ID agree"
-    return Step(name, Outcome.PASSED, detail, source)
+        return Step(name, Outcome.PASSED, f"VLEK of {leaf.csp}: REPORTED_TCB agrees", source)
+    return _BOUND_MASKED if report.chip_id == _NO_CHIP else _BOUND
 
 
 def _signer_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from ratchet.collateral.amd import TCB_LAYOUT
@@ -26,6 +27,8 @@ SPEC = 'AMD 56860, table "ATTESTATION_REPORT"'
 ECDSA_P384_SHA384 = 1
 NO_KEY = 7
 """SIGNING_KEY of a report that is not signed."""
+
+_SIGNING_KEYS = ("VCEK", "VLEK", *["reserved"] * 5, "none")
 
 _LAYOUT = struct.Struct("<IIQ16s16sII8sQI4s64s48s32s48s48s32s32s8sBBB21s64s8sBBBcBBBc8sQQ152s72s72s368s")
 
@@ -87,7 +90,7 @@ class SnpReport(NamedTuple):
     @property
     def signing_key(self) -> str:
         """`VCEK`, `VLEK`, `none`, or `reserved`."""
-        return {0: "VCEK", 1: "VLEK", NO_KEY: "none"}.get(self.key_info >> 2 & 7, "reserved")
+        return _SIGNING_KEYS[self.key_info >> 2 & 7]
 
     @property
     def product(self) -> str | None:
@@ -133,6 +136,8 @@ PLATFORM_BITS: Mapping[str, int] = {
 """Bits of PLATFORM_INFO (AMD 56860, table "PLATFORM_INFO")."""
 
 _POLICY_ONE, _POLICY_ZERO = 1 << 17, ~((1 << 26) - 1) & 0xFFFF_FFFF_FFFF_FFFF
+_KEY_INFOS = frozenset(flags | key << 2 for flags in range(4) for key in (0, 1, NO_KEY))
+_ZERO_4C, _ZERO_18B, _ZERO_208, _ZERO_SIGNATURE = bytes(4), bytes(21), bytes(152), bytes(368)
 _NAMED_BITS = tuple(
     [(f"policy.{name}", True, bit) for name, bit in POLICY_BITS.items()]
     + [(f"platform.{name}", False, bit) for name, bit in PLATFORM_BITS.items()]
@@ -180,8 +185,20 @@ def faults(report: SnpReport) -> tuple[Reason, ...]:
     fills without a new version of the report; VMPL, which the host sets to all ones; the ABI version in the policy,
     which the firmware itself enforces at launch.
     """
-    found = []
     version = report.version
+    if (
+        report.policy & (_POLICY_ONE | _POLICY_ZERO) == _POLICY_ONE
+        and report.key_info in _KEY_INFOS
+        and report.signature_algo == ECDSA_P384_SHA384
+        and report.reserved_18b == _ZERO_18B
+        and report.reserved_208 == _ZERO_208
+        and report.reserved_signature == _ZERO_SIGNATURE
+        and report.reserved_4c == _ZERO_4C
+        and report.reserved_1eb == report.reserved_1ef == b"\0"
+        and version >= 5
+    ):
+        return ()  # as nearly every report is
+    found = []
     if not report.policy & _POLICY_ONE:
         found.append(_reserved("policy", f"{report.policy:#x}", "bit 17 set"))
     if report.policy & _POLICY_ZERO:
@@ -218,8 +235,12 @@ def _reserved(component: str, got: Json, want: str) -> Reason:
 
 def tcb(report: SnpReport, product: str) -> dict[str, int]:
     """Security versions by name, as in `Claims.tcb`, read by that product's layout; none where it has none here."""
-    reported, committed = report.reported_tcb, report.committed_tcb
-    current, launch = report.current_tcb, report.launch_tcb
+    return dict(_tcb(product, report.reported_tcb, report.committed_tcb, report.current_tcb, report.launch_tcb))
+
+
+@lru_cache(maxsize=4096)
+def _tcb(product: str, reported: bytes, committed: bytes, current: bytes, launch: bytes) -> Mapping[str, int]:
+    """Fleets have few combinations of versions, and each comes in every report of a machine."""
     found = {}
     for i, a, b, c, d in _TCB_NAMES.get(product, ()):
         found[a], found[b], found[c], found[d] = reported[i], committed[i], current[i], launch[i]
@@ -228,15 +249,9 @@ def tcb(report: SnpReport, product: str) -> dict[str, int]:
 
 def bits(report: SnpReport) -> dict[str, int]:
     """What policy may loosen or require, by name, as in `Claims.bits`. Mitigation vectors: their low 53 bits."""
-    policy, platform = report.policy, report.platform_info
-    found: dict[str, int] = {name: bool((policy if mine else platform) >> bit & 1) for name, mine, bit in _NAMED_BITS}
-    found["policy.abi_minor"] = policy & 0xFF
-    found["policy.abi_major"] = policy >> 8 & 0xFF
+    found = dict(_flags(report.policy, report.platform_info, report.key_info))
     found["vmpl"] = report.vmpl
     found["guest_svn"] = report.guest_svn
-    found["signer.vlek"] = report.key_info >> 2 & 7 == 1
-    found["signer.author_key"] = report.author_key_en
-    found["signer.mask_chip_key"] = report.mask_chip_key
     if report.version >= 3:
         found["cpuid.family"] = report.cpuid_family
         found["cpuid.model"] = report.cpuid_model
@@ -244,6 +259,18 @@ def bits(report: SnpReport) -> dict[str, int]:
     if report.version >= 5:
         found["mitigation.launch"] = report.launch_mitigation & _SAFE_INTEGER
         found["mitigation.current"] = report.current_mitigation & _SAFE_INTEGER
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _flags(policy: int, platform: int, key_info: int) -> Mapping[str, int]:
+    """The bits of three fields, which differ between fleets more than between reports."""
+    found: dict[str, int] = {name: bool((policy if mine else platform) >> bit & 1) for name, mine, bit in _NAMED_BITS}
+    found["policy.abi_minor"] = policy & 0xFF
+    found["policy.abi_major"] = policy >> 8 & 0xFF
+    found["signer.vlek"] = key_info >> 2 & 7 == 1
+    found["signer.author_key"] = bool(key_info & 1)
+    found["signer.mask_chip_key"] = bool(key_info & 2)
     return found
 
 
