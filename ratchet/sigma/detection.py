@@ -27,6 +27,9 @@ MODIFIERS = frozenset(
 )
 """Field modifiers that we answer for (Sigma specification, appendix "Modifiers")."""
 
+_COMPARING = frozenset({"gt", "gte", "lt", "lte"})
+_WORDING = frozenset({"contains", "startswith", "endswith", "cased"})
+
 MAX_TEXT = 1024
 MAX_CONDITION = 1024
 MAX_WORDS = 64
@@ -36,15 +39,11 @@ MAX_NODES = 1000
 
 
 def read(document: Document) -> Node:
-    """The tree of a rule's detection.
+    """The tree of a rule's detection. Only for a document in which `faults` finds none.
 
     Raises:
-        BadRules: it cannot be used; with every fault that was found.
+        BadRules: it cannot be used.
     """
-    detection = document.data.get("detection") if isinstance(document.data, Mapping) else None
-    faults = list(_faults(document, detection))
-    if faults:
-        raise BadRules(faults)
     from sigma.exceptions import SigmaError
     from sigma.rule import SigmaRule
 
@@ -71,28 +70,29 @@ def _place(error: Exception) -> Path:
     return ({"identifier": "id", "modifier": "detection", "value": "detection"}.get(kind, kind),)
 
 
-def _faults(document: Document, detection: Any) -> list[Fault]:
+def faults(document: Document) -> list[Fault]:
     """What must be right before pySigma sees it."""
     at: Path = ("detection",)
+    detection = document.data.get("detection")
     if not isinstance(detection, Mapping) or not detection:
         return [document.fault(at, "a rule needs `detection`: a map of named searches and a `condition`")]
-    faults = _condition(document, detection)
+    found = _condition(document, detection)
     for name, search in detection.items():
         if name == "condition":
             continue
         if name.startswith("_") or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            faults.append(document.fault((*at, name), f"{name!r} cannot be a search's name: letters, digits, _ and -"))
+            found.append(document.fault((*at, name), f"{name!r} cannot be a search's name: letters, digits, _ and -"))
         maps = search if isinstance(search, list) else [search]
         for i, one in enumerate(maps):
             where: Path = (*at, name, i) if isinstance(search, list) else (*at, name)
             if not isinstance(one, Mapping):
-                faults.append(document.fault(where, "keywords are not supported: name the field that holds the value"))
+                found.append(document.fault(where, "keywords are not supported: name the field that holds the value"))
             elif not one:
-                faults.append(document.fault(where, "an empty search would match everything"))
+                found.append(document.fault(where, "an empty search would match everything"))
             else:
                 for key, value in one.items():
-                    faults += _item(document, (*where, key), key, value)
-    return faults
+                    found += _item(document, (*where, key), key, value)
+    return found
 
 
 def _condition(document: Document, detection: Mapping[str, Any]) -> list[Fault]:
@@ -104,16 +104,16 @@ def _condition(document: Document, detection: Mapping[str, Any]) -> list[Fault]:
     if len(condition) > MAX_CONDITION or len(words) > MAX_WORDS:
         return [document.fault(at, f"a condition of more than {MAX_WORDS} words: split the rule")]
     names = [name for name in detection if name != "condition"]
-    faults = []
+    found = []
     for i, word in enumerate(words):
         if word.count("*") > 2:
-            faults.append(document.fault(at, f"{word!r} has more than two `*`"))
+            found.append(document.fault(at, f"{word!r} has more than two `*`"))
         elif i and words[i - 1] == "of" and word != "them":
             if not any(re.fullmatch(word.replace("*", ".*"), name) for name in names if re.match(r"[\w*-]+$", word)):
-                faults.append(document.fault(at, f"{word!r} names no search: there are {', '.join(names)}"))
+                found.append(document.fault(at, f"{word!r} names no search: there are {', '.join(names)}"))
         elif re.match(r"[\w-]+$", word) and word not in _WORDS and word not in names:
-            faults.append(document.fault(at, f"{word!r} is no search: there are {', '.join(names)}"))
-    return faults
+            found.append(document.fault(at, f"{word!r} is no search: there are {', '.join(names)}"))
+    return found
 
 
 _WORDS = frozenset({"and", "or", "not", "of", "1", "any", "all", "them"})
@@ -122,33 +122,39 @@ _WORDS = frozenset({"and", "or", "not", "of", "1", "any", "all", "them"})
 def _item(document: Document, at: Path, key: str, value: Any) -> list[Fault]:
     """One `field|modifier: value`."""
     field, *modifiers = key.split("|")
-    faults = []
+    found = []
     if not field:
-        faults.append(document.fault(at, "a search without a field: name the field that holds the value"))
+        found.append(document.fault(at, "a search without a field: name the field that holds the value"))
     for unknown in [m for m in modifiers if m not in MODIFIERS]:
-        faults.append(
+        found.append(
             document.fault(at, f"modifier {unknown!r} is not supported: use one of {', '.join(sorted(MODIFIERS))}")
         )
     if "re" in modifiers and {"contains", "startswith", "endswith", "cased"} & set(modifiers):
-        faults.append(document.fault(at, "`re` stands alone: say contains, startswith and endswith in the expression"))
+        found.append(document.fault(at, "`re` stands alone: say contains, startswith and endswith in the expression"))
     values = value if isinstance(value, list) else [value]
     if not values:
-        faults.append(document.fault(at, "an empty list matches nothing: say `null` if that is meant"))
+        found.append(document.fault(at, "an empty list matches nothing: say `null` if that is meant"))
     for i, one in enumerate(values):
         where = (*at, i) if isinstance(value, list) else at
         if isinstance(one, list | Mapping):
-            faults.append(document.fault(where, "a value is text, a number, true, false or null, or a list of such"))
+            found.append(document.fault(where, "a value is text, a number, true, false or null, or a list of such"))
         elif isinstance(one, str) and len(one) > MAX_TEXT:
-            faults.append(document.fault(where, f"text of more than {MAX_TEXT} characters"))
+            found.append(document.fault(where, f"text of more than {MAX_TEXT} characters"))
         elif not isinstance(one, str | int | float | bool | None):
-            faults.append(document.fault(where, f"{one!r} is a {type(one).__name__} to YAML: put it in quotes"))
+            found.append(document.fault(where, f"{one!r} is a {type(one).__name__} to YAML: put it in quotes"))
         elif isinstance(one, float) and (one != one or one in (float("inf"), float("-inf"))):
-            faults.append(document.fault(where, "not a finite number"))
-        elif isinstance(one, int) and abs(one) >= 1 << 64:
-            faults.append(document.fault(where, "a number beyond 64 bits"))
+            found.append(document.fault(where, "not a finite number"))
+        elif isinstance(one, int) and abs(one) > 1 << 53:
+            found.append(document.fault(where, "a number beyond 53 bits, which JSON does not keep exactly"))
+        elif _COMPARING & set(modifiers) and (isinstance(one, bool) or not isinstance(one, int | float)):
+            found.append(document.fault(where, f"only numbers are greater or less, not {one!r}"))
+        elif "exists" in modifiers and not isinstance(one, bool):
+            found.append(document.fault(where, f"`exists` is true or false, not {one!r}"))
+        elif _WORDING & set(modifiers) and not isinstance(one, str):
+            found.append(document.fault(where, f"only text has parts and case, not {one!r}: put it in quotes"))
         elif "re" in modifiers:
-            faults += _expression(document, where, one, modifiers)
-    return faults
+            found += _expression(document, where, one, modifiers)
+    return found
 
 
 def _expression(document: Document, at: Path, expression: Any, modifiers: list[str]) -> list[Fault]:

@@ -107,14 +107,11 @@ def read(document: Document, vocabulary: Vocabulary) -> Rule:
     faults: list[Fault] = []
     _metadata(document, faults)
     chosen = options.read(document, faults)
-    tree: Node | None = None
-    try:
-        tree = detection.read(document)
-    except BadRules as e:
-        faults += e.faults
+    faults += detection.faults(document)
     faults += _fields(document, vocabulary)
-    if faults or tree is None:
+    if faults:
         raise BadRules(faults)
+    tree = detection.read(document)
     actions = values(tree, "event.action")
     faults += _parameters(document, chosen, actions, vocabulary)
     if faults:
