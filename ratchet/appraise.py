@@ -421,6 +421,9 @@ class _Behind(NamedTuple):
     remedy: str
 
 
+_COMPONENTS = ("bl", "fmc", "snp", "tee", "ucode")
+"""Of an SNP TCB version; `fmc` on Turin alone (AMD 57230, "TCB version")."""
+
 _ORDERED = (
     # AMD 56860, "TCB version", SNP_SET_CONFIG and SNP_COMMIT.
     _Behind(
@@ -440,21 +443,20 @@ def _snp_versions(claims: Claims, found: _Finding) -> None:
     the floor judges that. A reported or committed version above the current one cannot come about on sound firmware
     (AMD 56860, SNP_SET_CONFIG and SNP_COMMIT), so it is a warning.
     """
-    for lower, higher, code, remedy in _ORDERED:
-        for name, got in sorted(claims.tcb.items()):
-            if not name.startswith(lower + "."):
-                continue
-            want = claims.tcb.get(f"{higher}.{name.removeprefix(lower + '.')}")
-            if want is None:
+    for pair in _ORDERED:
+        for component in _COMPONENTS:
+            name = f"{pair.lower}.{component}"
+            got, want = claims.tcb.get(name), claims.tcb.get(f"{pair.higher}.{component}")
+            if got is None or want is None:
                 continue
             if got < want:
-                found.reasons.append(Reason(code, name, got, want, "AMD 56860, ATTESTATION_REPORT", remedy))
-            elif got > want and lower != "launch":
+                found.reasons.append(Reason(pair.code, name, got, want, "AMD 56860, ATTESTATION_REPORT", pair.remedy))
+            elif got > want and pair.lower != "launch":
                 reason = Reason(
                     "tcb_inconsistent",
                     name,
                     got,
-                    f"at most {want}, as {higher}",
+                    f"at most {want}, as {pair.higher}",
                     "AMD 56860, ATTESTATION_REPORT",
                     "look at the host: its firmware went back without a reset, or lies",
                 )
