@@ -15,12 +15,18 @@ def checked(url: str, *, dangerous_plain_http: bool = False) -> str:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http or https URL")
+        raise ValueError(f"{shown(url)} is not an http or https URL")
     if parts.username is not None or parts.password is not None:
-        raise ValueError(f"{parts.scheme}://…@{parts.hostname}: put the secret in a file, not in the URL")
+        raise ValueError(f"{shown(url)}: put the secret in a file, not in the URL")
     if parts.scheme == "http" and not dangerous_plain_http and not _loopback(parts.hostname):
-        raise ValueError(f"{url!r} would go unencrypted over a network: use https, or allow plain http explicitly")
+        raise ValueError(f"{shown(url)} would go unencrypted over a network: use https, or allow plain http explicitly")
     return url
+
+
+def shown(url: str) -> str:
+    """The part of a URL that may be shown and logged: paths and queries of webhooks are often secrets themselves."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme and parts.netloc else "this text"
 
 
 def _loopback(host: str) -> bool:

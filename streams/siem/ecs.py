@@ -105,7 +105,8 @@ class Mapper:
             "reasons": [_reason(one) for one in data["reasons"]],
         }
         for name, value in sorted(data["facts"].items()):
-            _place(found, name, value)
+            if value is not None:
+                _place(found, name, value)
         return _about(found, data["subject"], data["machines"])
 
     def _rule(self, name: str) -> dict[str, Json]:

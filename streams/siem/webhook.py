@@ -21,7 +21,7 @@ import httpx
 
 from ratchet.event import PREFIX, Event, stamp
 from ratchet.ports import Refused, Unreachable
-from streams.endpoint import checked
+from streams.endpoint import checked, shown
 from streams.siem.ecs import Mapper
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Webhook:
         client: httpx.Client | None = None,
     ) -> None:
         self._url = checked(url, dangerous_plain_http=dangerous_plain_http)
-        self._key = _key(secret)
+        self._key, self._who = _key(secret), f"webhook {shown(url)}"
         self._mapper, self._name, self._now = Mapper(rules), name, now
         # No proxies or credentials of the environment, no redirects: it goes where the configuration says, or nowhere.
         self._client = client or httpx.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False)
@@ -100,12 +100,12 @@ class Webhook:
             with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
                 status, wait = answer.status_code, answer.headers.get("retry-after")
         except httpx.HTTPError as why:
-            raise Unreachable(f"webhook {self._url}", f"{type(why).__name__} {why}") from why
+            raise Unreachable(self._who, f"{type(why).__name__} {why}") from why
         if 200 <= status < 300:
             return
         if status in _NEVER:
-            raise Refused(f"webhook {self._url} answered {status} to {event.id[:16]}: it will not take this one")
-        raise Unreachable(f"webhook {self._url}", f"it answered {status}", retry_after=self._seconds(status, wait))
+            raise Refused(f"{self._who} answered {status} to {event.id[:16]}: it will not take this one")
+        raise Unreachable(self._who, f"it answered {status}", retry_after=self._seconds(status, wait))
 
     def _seconds(self, status: int, text: str | None) -> float | None:
         """Retry-After in seconds (RFC 9110, 10.2.3: a number or a date). Gone (410) means long, and not soon."""
