@@ -139,25 +139,37 @@ def _bursts(refused: Iterable[Piece], limits: Limits) -> Iterator[str]:
                 break
 
 
-def tiers(scenario: Scenario) -> dict[str, str]:
-    """Each machine's tier when its latest proof is fresh: what the fleet must look like at the end.
+_WORSE = ("none", "affirming", "warning", "contraindicated")
 
-    Machines that proved nothing, or not lately, are `none`; the caller says how long proof lasts by its policy, so only
-    machines that attest to the end are listed.
+
+def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
+    """How every machine that ever proved itself must stand when all has settled: by the worst of its live guests.
+
+    Args:
+        scenario: whose machines.
+        trusted_for: how long the policy lets proof count. A guest is live so long; with another release another guest
+            is there, and the one before counts until its time is up.
     """
-    revoked = {name for _, name in revocations(scenario)}
+    end = list(ticks(scenario))[-1]
+    revoked = {name: at for at, name in reversed(revocations(scenario))}
     published = histories(scenario)
-    latest: dict[str, Piece] = {}
+    latest: dict[str, dict[str, Piece]] = defaultdict(dict)
     for piece in plan(scenario):
-        if isinstance(piece, Piece) and piece.how in ("honest", "debug") and piece.machine.name not in revoked:
-            latest[piece.machine.name] = piece
+        if isinstance(piece, Piece) and piece.how in ("honest", "debug"):
+            name = piece.machine.name
+            if name not in revoked or piece.time < revoked[name]:
+                latest[name][piece.release] = piece
     found: dict[str, str] = {}
-    for name, piece in latest.items():
-        if piece.time < scenario.end - scenario.attest.every - 2 * scenario.attest.jitter:
-            continue
-        facts = {fact.rule for fact in _of_proofs(scenario, [piece], published)}
-        if piece.how == "debug":
-            found[name] = "contraindicated"
-        else:
-            found[name] = "warning" if facts & {"tcb-out-of-date", "measurement-unknown"} else "affirming"
+    for name, guests in latest.items():
+        live = [piece for piece in guests.values() if piece.time + trusted_for > end]
+        found[name] = max((_tier(scenario, piece, published) for piece in live), key=_WORSE.index, default="none")
     return found
+
+
+def _tier(
+    scenario: Scenario, piece: Piece, published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]]
+) -> str:
+    facts = {fact.rule for fact in _of_proofs(scenario, [piece], published)}
+    if "debug-enabled" in facts:
+        return "contraindicated"
+    return "warning" if facts else "affirming"
