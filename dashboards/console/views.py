@@ -15,8 +15,8 @@ from ratchet.ports import Reader, Record
 
 Row = Mapping[str, Json]
 
-MOST = 100
-"""Rows of a list on one page."""
+MOST = 60
+"""Rows of a list on one page, which thereby stays below 55 KB."""
 
 ALL = 1000
 """Rows that facets are counted over."""

@@ -92,7 +92,11 @@ function light(key, from) {
   const a = other.getBoundingClientRect(), b = box.getBoundingClientRect();
   if (a.top < b.top + 32 || a.bottom > b.bottom) box.scrollTop += a.top - b.top - box.clientHeight / 3; // only this box, never the page
 }
+let where = "";
 for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, (event) => {
+  const here = `${event.clientX} ${event.clientY}`;
+  if (kind === "pointerover" && here === where) return; // it was the page that moved, not the pointer
+  if (kind === "pointerover") where = here;
   const on = event.target.closest?.("[data-f]");
   if (on) light(on.dataset.f, on); else if (event.target.closest?.(".split")) light();
   const time = kind === "pointerover" && event.target.closest?.("time[datetime]");
