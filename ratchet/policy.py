@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from ratchet.event import Json, canonical, digest
 from ratchet.floor import Floor, from_data
@@ -33,6 +35,24 @@ LOOSE_BITS: Mapping[str, Mapping[str, int]] = {
 SNP: a migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA). TDX: without SEPT_VE_DISABLE
 the host can inject #VE on private memory; a migratable TD may leave the machine that attested (Intel TDX Module ABI,
 "ATTRIBUTES"). SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
+
+
+_Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){1,64}$")]
+
+
+class _Given(BaseModel):
+    """The types of a policy as people write it. Measurements in capitals would match nothing, and say nothing."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str = ""
+    trusted_for: int = 1
+    accept: dict[str, list[str]] = {}
+    may_be_impossible: list[str] = []
+    production: bool = True
+    require_bits: dict[str, dict[str, bool | int]] = {}
+    minimum_evaluation: int | None = None
+    reference_values: dict[str, dict[_Hex, str]] = {}
+    floors: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +156,20 @@ class Policy:
         Raises:
             ValueError: a key that is not known, or a value that no policy may have; the text names the key.
         """
-        unknown = set(data) - {name for name, one in cls.__dataclass_fields__.items() if one.init}
-        if unknown:
-            raise ValueError(f"policy: {sorted(unknown)[0]!r} is not known")
+        try:
+            _Given.model_validate(dict(data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(step) for step in first["loc"] if step not in ("bool", "int"))
+            raise ValueError(f"policy: {place}: {first['msg']}") from error
         given = dict(data)
-        for key in ("accept",):
-            if key in given:
-                given[key] = {status: tuple(allowed) for status, allowed in given[key].items()}
+        if "accept" in given:
+            given["accept"] = {status: tuple(allowed) for status, allowed in given["accept"].items()}
         if "may_be_impossible" in given:
             given["may_be_impossible"] = tuple(given["may_be_impossible"])
         if "floors" in given:
-            given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
+            try:
+                given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"policy: floors: {type(error).__name__} {error}; see docs/floors.md") from error
         return cls(**given)

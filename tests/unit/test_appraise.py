@@ -444,6 +444,10 @@ def test_a_policy_survives_being_data() -> None:
         ({"acept": {}}, "acept"),
         ({"reference_values": {"snp": {"ab": "good"}}}, "reference_values.snp.ab"),
         ({"trusted_for": 0}, "trusted_for"),
+        ({"trusted_for": "a day"}, "trusted_for"),
+        ({"accept": {"OutOfDate": "INTEL-SA-00615"}}, "accept.OutOfDate"),
+        ({"reference_values": {"snp": {"ABCD": "known"}}}, "reference_values.snp.ABCD"),
+        ({"floors": {"snp/Milan": {"kind": "amd"}}}, "floors"),
     ],
 )
 def test_a_bad_policy_is_refused_by_the_key(data: dict[str, object], says: str) -> None:
