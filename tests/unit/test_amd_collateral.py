@@ -143,6 +143,16 @@ def test_a_hardware_id_of_another_size_is_malformed(bad: bytes):
         amd.vek(certificate)
 
 
+def test_a_ca_is_no_endorsement_key_whatever_its_extensions():
+    (leaf,) = amd.certificates(MILAN.vek())
+    own = [(oid, value) for oid, value in leaf.extensions.items() if oid.startswith("1.3.6.1.4.1.3704.")]
+    made = MILAN.certify("Tests SEV-VCEK", "Tests SEV-Milan", MILAN.key().public_key(), ca=True, extensions=own)
+    (certificate,) = amd.certificates(made)
+    assert certificate.is_ca
+    assert amd.vek(leaf) is not None
+    assert amd.vek(certificate) is None
+
+
 def test_a_hardware_id_may_be_wrapped_as_an_octet_string():
     (certificate,) = amd.certificates(MILAN.vek(hwid=b"\x04\x40" + MILAN.hwid))
     found = amd.vek(certificate)

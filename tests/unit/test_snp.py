@@ -230,6 +230,14 @@ def test_an_asvk_cannot_issue_a_vcek():
     assert not proof.genuine
 
 
+def test_an_ask_that_an_asvk_issued_makes_no_chain_of_amds():
+    name = MILAN.signer_name("VCEK")
+    rogue = MILAN.certify(name, MILAN.signer_name("VLEK"), MILAN.key_of_signer("VCEK").public_key(), serial=66, ca=True)
+    proof = MILAN.judge(MILAN.report(), MILAN.vek(), rogue, MILAN.signer("VLEK"))
+    assert codes(proof, StepName.CHAIN) == {"chain_wrong_shape"}
+    assert not proof.genuine
+
+
 def test_a_signer_that_is_no_ca_is_refused():
     proof = MILAN.judge(MILAN.report(), MILAN.vek(), MILAN.signer(ca=False))
     assert not proof.genuine
@@ -269,6 +277,13 @@ def test_a_vlek_that_its_asvk_revoked_fails():
     assert MILAN.judge(raw, MILAN.vek("VLEK"), MILAN.signer("VLEK"), documents=documents).genuine
     proof = MILAN.judge(raw, MILAN.vek("VLEK", serial=77), MILAN.signer("VLEK"), documents=documents)
     assert codes(proof, StepName.REVOCATION) == {"certificate_revoked"}
+
+
+def test_a_list_in_the_name_of_an_asvk_that_did_not_sign_it_revokes_nothing():
+    raw = MILAN.report(kind="VLEK", chip_id=bytes(64))
+    forged = World("Milan", "stranger").crl(7, issuer=MILAN.signer_name("VLEK"))
+    proof = MILAN.judge(raw, MILAN.vek("VLEK"), MILAN.signer("VLEK"), documents=[MILAN.crl(), forged])
+    assert outcomes(proof)["revocation"] == "passed"
 
 
 def test_without_a_list_revocation_is_not_possible():
