@@ -195,6 +195,7 @@ def test_a_step_that_was_not_possible_bars_affirming_unless_the_policy_names_it(
     assert (strict.tier, strict.barred) == (Tier.NONE, (step,))
     named = appraise(seen, replace(POLICY, may_be_impossible=(step,)), AT)
     assert named.tier is Tier.AFFIRMING
+    assert named.vector[HARDWARE] == named.vector[IDENTITY] == 2, "what was checked beside it stands"
     assert f"{step}_why" in codes(named), "excused, and still said"
 
 
