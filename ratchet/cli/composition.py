@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Fault
@@ -89,21 +88,14 @@ def rules(place: Home) -> RuleSet:
 
 def stores(place: Home) -> Sequence[PolicyStore]:
     """Git, then the bundle built from its commits; a running OPA proves it where ratchet.toml names one."""
-    from streams.stores.git import GitStore
-    from streams.stores.keys import BundleKey
-    from streams.stores.opa import OpaStore
-    from streams.stores.opa_server import OpaServer
-    from streams.stores.rego import RegoInProcess
+    from streams.stores import local
 
     opa = place.config.opa
-    git = GitStore(place.path / "policy.git", RegoInProcess())
+    token = _secret(place, opa.token_file, "opa.token_file")
     try:
-        token = _secret(place, opa.token_file, "opa.token_file")
-        prover = OpaServer(opa.url, token=token) if opa.url else RegoInProcess()
+        return local(place.path, opa_url=opa.url, opa_token=token, tenant=place.config.tenant)
     except ValueError as error:
         raise Fault("opa", f"opa.url: {error}", "use https, or an address of this machine") from error
-    key = BundleKey.kept_in(place.path / "keys")
-    return (git, OpaStore(git, place.path / "bundles" / "ratchet.tar.gz", key, prover))
 
 
 def notifiers(place: Home) -> Sequence[Notifier]:
@@ -111,25 +103,19 @@ def notifiers(place: Home) -> Sequence[Notifier]:
     from streams.siem.ndjson import NdjsonFile
     from streams.siem.webhook import Webhook
 
-    alerts = place.config.alerts
+    alerts, loaded = place.config.alerts, tuple(rules(place))
     found: list[Notifier] = []
     if alerts.ndjson:
-        found.append(NdjsonFile(place.below(alerts.ndjson)))
+        found.append(NdjsonFile(place.below(alerts.ndjson), rules=loaded))
     if alerts.webhook.url:
-        secret = _file(place, alerts.webhook.secret_file)
+        secret = _secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
         if secret is None:
             raise Fault("no-secret", "alerts.webhook has a url but no secret_file", "name a file that holds the secret")
         try:
-            found.append(Webhook(alerts.webhook.url, secret_file=secret))
-        except OSError as error:
-            raise Fault("no-secret", f"{secret}: {error.strerror}", "name a file that is there") from error
+            found.append(Webhook(alerts.webhook.url, secret, rules=loaded))
         except ValueError as error:
-            raise Fault("webhook", f"alerts.webhook: {error}", "use https, or an address of this machine") from error
+            raise Fault("webhook", f"alerts.webhook: {error}", "docs/siem.md says what it may be") from error
     return found
-
-
-def _file(place: Home, name: str | None) -> Path | None:
-    return place.below(name) if name is not None else None
 
 
 def _secret(place: Home, name: str | None, key: str) -> str | None:

@@ -153,8 +153,8 @@ def markdown() -> str:
     lines = [
         "# Configuration",
         "",
-        "`ratchet.toml` in the data directory; `RATCHET_<TABLE>__<KEY>` replaces one key. `ratchet config` shows what is",
-        "in force, `ratchet config schema` prints the JSON schema. Made from ratchet/cli/configuration.py by `make docs`.",
+        "`ratchet.toml` in the data directory; `RATCHET_<TABLE>__<KEY>` replaces one key. `ratchet config` shows what",
+        "is in force, `ratchet config schema` the JSON schema. Made from ratchet/cli/configuration.py by `make docs`.",
         "",
         "| key | default | what it is |",
         "|---|---|---|",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ratchet.cli import corpus_replay
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.output import plain, print_json, progress
 
@@ -31,15 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--format", metavar="F,…", help="only items of these formats")
     check.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, one object an item")
     replay = actions.add_parser("replay", help="put the items through the whole pipeline, in order of time")
-    replay.add_argument("manifest", type=Path, help="MANIFEST.json; paths in it are below its folder")
-    replay.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON lines")
+    replay.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+    corpus_replay.configure(replay)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.action == "replay":
-        from ratchet.cli import corpus_replay
-
         return corpus_replay.run(args)
     formats = [name.strip() for name in args.format.split(",") if name.strip()] if args.format else None
     report = check_file(args.manifest, formats)

@@ -101,7 +101,7 @@ def check(
     Raises:
         BadManifest: it is not in the schema.
     """
-    items = _items(manifest)
+    items = items_of(manifest)
     wanted = [item for item in items if formats is None or item["format"] in formats]
     checker = _Checker(read, tuple(roots), _latest(items))
     done, unsupported = [], Counter[str]()
@@ -115,7 +115,12 @@ def check(
     return Report(tuple(done), dict(unsupported), tuple(f for f in formats or () if f not in present))
 
 
-def _items(manifest: bytes) -> list[dict[str, Json]]:
+def items_of(manifest: bytes) -> list[dict[str, Json]]:
+    """The items of a manifest.
+
+    Raises:
+        BadManifest: it is not in the corpus's schema.
+    """
     try:
         items = json.loads(manifest)
     except (ValueError, RecursionError) as wrong:
@@ -133,7 +138,7 @@ def _items(manifest: bytes) -> list[dict[str, Json]]:
 
 def _latest(items: Iterable[Mapping[str, Json]]) -> datetime:
     """What an item without a time is judged at: the latest time that the manifest names."""
-    times = (_time(item.get("verification_time"), item["id"]) for item in items)
+    times = (time_of(item.get("verification_time"), item["id"]) for item in items)
     return max((at for at in times if at is not None), default=_KNOWN_FROM)
 
 
@@ -159,8 +164,8 @@ class _Checker:
     def _evidence(self, item: Mapping[str, Json], format: Format) -> Iterator[Finding]:
         yield from self._files(item)
         expected = item["expected"]
-        evidence = Evidence(self._read(item["file"]), format, self._endorsements(item))
-        at = _time(item.get("verification_time"), item["id"]) or self._latest
+        evidence = Evidence(self._read(item["file"]), format, endorsements(item, self._read))
+        at = time_of(item.get("verification_time"), item["id"]) or self._latest
         paths = list(item.get("collateral") or [])
         try:
             proof, note = self._best(evidence, paths, at, expected)
@@ -194,7 +199,7 @@ class _Checker:
         return proof, ""
 
     def _case(self, evidence: Evidence, case: Mapping[str, Json], id: str) -> Iterator[Finding]:
-        paths, at = _paths(case), _time(case.get("verification_time"), id) or self._latest
+        paths, at = paths_of(case), time_of(case.get("verification_time"), id) or self._latest
         name = f"{paths[0].rpartition('/')[2] if paths else 'no collateral'} at {case.get('verification_time')}: "
         try:
             proof = verify(evidence, self._collateral(paths), at)
@@ -209,7 +214,7 @@ class _Checker:
             yield _finding(f"{name}{key}", want, look, Seen(proof))
 
     def _time_case(self, evidence: Evidence, case: Mapping[str, Json], id: str) -> Finding:
-        paths, at = _paths(case), _time(case.get("verification_time"), id) or self._latest
+        paths, at = paths_of(case), time_of(case.get("verification_time"), id) or self._latest
         name = (
             f"{paths[0].rpartition('/')[2] if paths else 'no collateral'} at {case.get('verification_time')}: refused"
         )
@@ -222,17 +227,6 @@ class _Checker:
             return Finding(name, want, f"{type(fault).__name__}: {fault}", False)
         sound = proof.genuine and proof.outcome(StepName.COLLATERAL) is Outcome.PASSED
         return Finding(name, want, "accepted" if sound else f"refused: {_shortfalls(proof)}", not sound)
-
-    def _endorsements(self, item: Mapping[str, Json]) -> tuple[bytes, ...]:
-        """The files beside the evidence that are certificates, or a table of them."""
-        found = []
-        for path in _file_paths(item):
-            if path == item["file"]:
-                continue
-            data = self._read(path)
-            if amd.certificates(data) or b"-----BEGIN CERTIFICATE-----" in data[:64] or certificate_table(data):
-                found.append(data)
-        return tuple(found)
 
     def _collateral(self, paths: Iterable[str]) -> Collateral:
         return Collateral(self._roots, (known for path in paths for known in self._statements(path)))
@@ -266,7 +260,7 @@ class _Checker:
         except UnknownDocument as wrong:
             yield Finding("parse", "a vendor's document", str(wrong), False)
             return
-        at = _time(item.get("verification_time"), item["id"]) or self._latest
+        at = time_of(item.get("verification_time"), item["id"]) or self._latest
         unsound = sorted({code for one in known for code in _faults(one, at)})
         want = expected.get("signature")
         seen = "invalid" if unsound else "valid"
@@ -282,7 +276,12 @@ def _faults(one: Known, at: datetime) -> Iterator[str]:
         yield f"{one.kind.value} not in force"
 
 
-def _time(text: Json, id: str) -> datetime | None:
+def time_of(text: Json, id: str) -> datetime | None:
+    """A time that an item names, if it names one.
+
+    Raises:
+        BadManifest: it names something else.
+    """
     if text is None:
         return None
     try:
@@ -291,9 +290,22 @@ def _time(text: Json, id: str) -> datetime | None:
         raise BadManifest(f"{id}: {text!r} is not a time: {wrong}") from None
 
 
-def _paths(case: Mapping[str, Json]) -> list[str]:
+def paths_of(case: Mapping[str, Json]) -> list[str]:
+    """The collateral of an item or of one of its cases."""
     given = case.get("collateral") or []
     return [given] if isinstance(given, str) else list(given)
+
+
+def endorsements(item: Mapping[str, Json], read: Read) -> tuple[bytes, ...]:
+    """The files beside an item's evidence that are certificates, or a table of them."""
+    found = []
+    for path in _file_paths(item):
+        if path == item["file"]:
+            continue
+        data = read(path)
+        if amd.certificates(data) or b"-----BEGIN CERTIFICATE-----" in data[:64] or certificate_table(data):
+            found.append(data)
+    return tuple(found)
 
 
 def _file_paths(item: Mapping[str, Json]) -> list[str]:

@@ -94,7 +94,6 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 def _prepare(place: Home, scenario: Scenario) -> None:
     """A fresh data directory whose configuration trusts the simulated vendor, and says so."""
     from collectors.simulated.policy import reference_values
-
     from collectors.simulated.vendor import Vendor
     from ratchet.cli.approve import new_key
 
