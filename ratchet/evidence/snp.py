@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from ratchet.certificate import BadCertificate, Certificate, NoPath, Path, RevocationList, path
-from ratchet.collateral import Collateral, Kind, Known, Root, Vendor, amd
+from ratchet.collateral import Collateral, Kind, Known, Memo, Root, Vendor, amd
 from ratchet.collateral.roots import known_signers
 from ratchet.event import BlobId, digest, stamp
 from ratchet.evidence import Claims, Evidence, Field, Format, Outcome, Proof, Step, StepName, freshness, snp_report
@@ -42,8 +42,6 @@ MAX_LEAVES = 8
 """Endorsement keys that are considered for one report."""
 MAX_VERSION = 255
 """The greatest number that may be a report's version."""
-MAX_MEMO = 65536
-"""Entries of the memo that this module lets it grow to before it starts anew."""
 
 _TABLE_SPEC = "AMD 56421, guest-hypervisor communication block, SNP Extended Guest Request (certificate table)"
 _VEK_SPEC = "AMD 57230, 3.1 (certificate extensions)"
@@ -83,8 +81,6 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         return _unparsed(blob, evidence, outcome, why, f"report version {report.version} is not known here")
 
     memo = collateral.memo
-    if len(memo) > MAX_MEMO:
-        memo.clear()
     endorsed = _endorsed(evidence, memo)
     search = _Search(report, endorsed, collateral, at)
     leaf, way = search.best()
@@ -145,7 +141,7 @@ class _Endorsed:
     ids: tuple[BlobId, ...] = ()
 
 
-def _endorsed(evidence: Evidence, memo: dict[object, object]) -> _Endorsed:
+def _endorsed(evidence: Evidence, memo: Memo) -> _Endorsed:
     raw = evidence.raw
     if not evidence.endorsements and len(raw) == SIZE:
         return _NOTHING

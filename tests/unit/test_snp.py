@@ -468,14 +468,6 @@ def test_refused_certificates_are_not_remembered_as_a_machines_own():
     assert not any(isinstance(key, tuple) and str(key[0]).startswith("snp.") for key in collateral.memo)
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(snp, "MAX_MEMO", 20)
-    collateral = MILAN.collateral(MILAN.signer())
-    for serial in range(2, 30):
-        assert verify(Evidence(MILAN.report(), None, (MILAN.vek(serial=serial),)), collateral, NOW).genuine
-        assert len(collateral.memo) < 40
-
-
 HONEST = MILAN.report(report_data=b"c" * 64)
 BESIDE = (MILAN.vek(), MILAN.signer())
 KNOWN = MILAN.collateral(MILAN.crl())
