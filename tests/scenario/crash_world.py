@@ -63,8 +63,8 @@ DAY = """
     seed: 5
     start: 2026-03-02T00:00:00Z
     duration: 24h
-    attest: {every: 2h, jitter: 20m}
-    tick: 15m
+    attest: {every: 1h, jitter: 20m}
+    tick: 10m
     workloads: {vault: ["1.0"], payments: ["2.0"]}
     machines:
       icelake: {count: 4, tee: sgx, fmspc: "51606a000000", runs: vault, regions: {eu-west: 1}}

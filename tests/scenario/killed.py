@@ -23,7 +23,7 @@ from crash_world import DAY, Faults, World
 from streams.siem.ndjson import NdjsonFile
 from streams.sqlite import Database
 
-SHORTEST, LONGEST = 1, 150
+SHORTEST, LONGEST = 1, 40
 """Calls of ports in one life."""
 
 
