@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -206,9 +206,12 @@ class _Checker:
         except Exception as fault:
             yield Finding(f"{name}verify", "no exception", f"{type(fault).__name__}: {fault}", False)
             return
+        if "signature" in case:
+            yield replace(_signature(case["signature"], proof, ""), what=f"{name}signature")
         yield from _status(case, proof, name, "")
+        apart = {"collateral", "verification_time", "signature", "tcb_status", "advisory_ids"} | NOT_OURS_IN_CASES
         for key, want in case.items():
-            if key in ("collateral", "verification_time", "tcb_status", "advisory_ids") or key in NOT_OURS_IN_CASES:
+            if key in apart:
                 continue
             look = table.CASES.get(key)
             yield _finding(f"{name}{key}", want, look, Seen(proof))

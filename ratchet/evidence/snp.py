@@ -38,6 +38,8 @@ MAX_TABLE_ENTRIES = 16
 """Of a guest certificate table; real ones have three or four."""
 MAX_ENTRY = 16 * 1024
 """Bytes of one of its entries."""
+MAX_DOCUMENTS = 32
+"""Certificates, chains and table entries that are looked at for one report."""
 MAX_LEAVES = 8
 """Endorsement keys that are considered for one report."""
 MAX_VERSION = 255
@@ -159,7 +161,7 @@ def _endorsed(evidence: Evidence, memo: Memo) -> _Endorsed:
         said = f"; {len(raw) - SIZE} bytes behind it: {what}"
     leaves: list[amd.Vek] = []
     signers: list[Certificate] = []
-    for document in documents:
+    for document in documents[:MAX_DOCUMENTS]:
         for certificate in amd.certificates(document):
             try:
                 leaf = amd.vek(certificate)

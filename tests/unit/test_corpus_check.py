@@ -98,6 +98,14 @@ def test_each_case_is_compared_alone(corpus: Path, manifest):
             assert [finding.what.rpartition(": ")[2] for finding in seen.disagreements] == [name]
 
 
+def test_a_case_may_state_a_signature_too(corpus: Path, manifest):
+    item = by_id(manifest, "snp3-trustee-vlek")
+    case = {"collateral": item["collateral"], "verification_time": "2027-01-01T00:00:00Z"}
+    for expected, agrees in (("invalid", True), ("valid", False)):
+        item["expected"]["cases"] = [{**case, "signature": expected}]
+        assert bool(checked(corpus, item).disagreeing) is not agrees
+
+
 def test_a_time_at_which_it_must_be_refused_is_tried(corpus: Path, manifest):
     item = by_id(manifest, "tdx4-dcapqvl-sample")
     (good,) = checked(corpus, item).items
