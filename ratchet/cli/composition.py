@@ -139,7 +139,11 @@ def settings(place: Home) -> Settings:
         roots=roots(place),
         policy=policy(place),
         bounds=Bounds(max_refused=config.bounds.max_refused, max_fraction=config.bounds.max_fraction),
-        approvers=Approvers(keys=config.approvers.keys, quorum=config.approvers.quorum),
+        approvers=Approvers(
+            keys=config.approvers.keys,
+            quorum=config.approvers.quorum,
+            loosening_lasts=config.approvers.loosening_lasts,
+        ),
         rules=rules(place),
         stores=tuple(stores(place)),
         notifiers=tuple(notifiers(place)),

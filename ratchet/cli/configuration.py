@@ -89,6 +89,7 @@ class ApproversTable(_Table):
     """Who may approve."""
 
     quorum: int = Field(2, ge=1, le=16, description="approvals that a loosening needs; a tightening needs one")
+    loosening_lasts: int = Field(7 * 86400, ge=60, description="seconds after which a loosening ends by itself")
     keys: dict[Name, Hex32] = Field(default_factory=dict, description="name -> Ed25519 public key, hex")
 
 
