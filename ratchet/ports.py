@@ -202,6 +202,9 @@ class Reader(Protocol):
     def floors(self) -> Sequence[Mapping[str, Json]]:
         """Floors in force, with provenance, by family."""
 
+    def notifiers(self) -> Sequence[Mapping[str, Json]]:
+        """Who is told, how far each is, and which of them do not answer."""
+
     def event(self, id: str) -> Record | None:
         """One record by event id, alert id, proposal id or a unique prefix of 8 or more characters."""
 
