@@ -4,14 +4,17 @@
 # data.ratchet_policy: floors by family, reference values by TEE. The floors mean what ratchet/floor.py says they mean;
 # a test holds the two against each other. Numbers are told from other types before they are compared, because Rego
 # orders values of different types: the text "1" is greater than the number 24.
+#
+# What is negated is always a rule or a function of values that are there: in OPA `not f(input.x)` is undefined, not
+# true, where `input.x` is.
 package ratchet
 
 default allow := false
 
 # Every condition is stated as something that must hold, so that what is missing or malformed denies.
 allow if {
-	input.genuine == true
-	input.debug == false
+	genuine
+	closed
 	measured
 	met
 	count(reasons) == 0
@@ -23,13 +26,17 @@ floor := data.ratchet_policy.floors[input.family]
 
 # Genuine, and closed to the host.
 
+genuine if input.genuine == true
+
+closed if input.debug == false
+
 reasons contains {"code": "not_genuine", "component": "evidence", "got": got, "want": true} if {
-	not input.genuine == true
+	not genuine
 	got := object.get(input, "genuine", null)
 }
 
 reasons contains {"code": "debug_enabled", "component": "debug", "got": got, "want": false} if {
-	not input.debug == false
+	not closed
 	got := object.get(input, "debug", null)
 }
 
@@ -65,7 +72,7 @@ met if {
 met if {
 	floor.kind == "intel"
 	count(unattested) == 0
-	admitted(matching_level)
+	level_admitted
 	module_met
 }
 
@@ -88,10 +95,10 @@ fulfilled(minimum) if for_another(minimum)
 fulfilled(minimum) if {
 	applies(minimum)
 	every name, want in minimum.tcb {
-		at_least(input.tcb[name], want)
+		at_least(name, want)
 	}
 	every name, want in minimum.bits {
-		as_number(input.bits[name]) == as_number(want)
+		set_to(name, want)
 	}
 	mitigated(minimum)
 }
@@ -127,7 +134,7 @@ amd_reasons contains {"code": "floor_abstains", "component": component, "got": n
 	some name in ["model", "stepping"]
 	minimum[name] != null
 	component := concat("", ["cpuid.", name])
-	not attested("bits", component)
+	seen("bits", component) == null
 }
 
 amd_reasons contains {"code": code, "component": name, "got": got, "want": want} if {
@@ -135,7 +142,7 @@ amd_reasons contains {"code": code, "component": name, "got": got, "want": want}
 	some minimum in floor.minima
 	applies(minimum)
 	some name, want in minimum.tcb
-	not at_least(input.tcb[name], want)
+	not at_least(name, want)
 	got := seen("tcb", name)
 	code := code_for(got)
 }
@@ -145,7 +152,7 @@ amd_reasons contains {"code": code, "component": name, "got": got, "want": want}
 	some minimum in floor.minima
 	applies(minimum)
 	some name, want in minimum.bits
-	not as_number(input.bits[name]) == as_number(want)
+	not set_to(name, want)
 	got := seen("bits", name)
 	code := code_for(got)
 }
@@ -173,7 +180,7 @@ asked := array.concat(array.concat(sgx_names, ["pcesvn"]), [name | some name in 
 
 unattested contains name if {
 	some name in asked
-	not is_number(input.tcb[name])
+	not attested_number(name)
 }
 
 places_met contains place if {
@@ -205,6 +212,8 @@ tdx_met(level) if {
 tdx_compared := tdx_seen if input.tcb["tdx.1"] == 0
 
 tdx_compared := array.concat([255, 255], array.slice(tdx_seen, 2, 16)) if input.tcb["tdx.1"] > 0
+
+level_admitted if admitted(matching_level)
 
 admitted(level) if level.status in floor.accepted
 
@@ -248,7 +257,7 @@ intel_reasons contains {"code": "floor_abstains", "component": name, "got": null
 intel_reasons contains {"code": "below_floor", "component": "tcb_status", "got": got, "want": want} if {
 	floor.kind == "intel"
 	count(unattested) == 0
-	not admitted(matching_level)
+	not level_admitted
 	got := status_of_level
 	want := floor.accepted
 }
@@ -266,19 +275,21 @@ status_of_level := matching_level.status
 
 # Values
 
-at_least(got, want) if {
-	is_number(got)
+at_least(name, want) if {
+	is_number(input.tcb[name])
 	is_number(want)
-	got >= want
+	input.tcb[name] >= want
 }
+
+set_to(name, want) if as_number(input.bits[name]) == as_number(want)
+
+attested_number(name) if is_number(input.tcb[name])
 
 as_number(value) := value if is_number(value)
 
 as_number(true) := 1
 
 as_number(false) := 0
-
-attested(kind, name) if seen(kind, name) != null
 
 seen(kind, name) := object.get(object.get(input, kind, {}), name, null)
 
