@@ -1,7 +1,7 @@
 """Where policy ends: one module per policy store, each a `ratchet.ports.PolicyStore`.
 
 `layout` says how an intent becomes files, `git` commits them, `bundle` packs and signs them for OPA, `opa` publishes
-the bundle, `rego` and `opa_server` decide whether it enforces. See docs/stores.md.
+the bundle, `rego` and `opa_server` decide whether it enforces, `publish` gives it to OPA servers. See docs/stores.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def local(
-    folder: Path, *, opa_url: str | None = None, opa_token: str | None = None, tenant: str = "default"
+    folder: Path,
+    *,
+    opa_url: str | None = None,
+    opa_token: str | None = None,
+    opa_plain_http: bool = False,
+    tenant: str = "default",
 ) -> tuple[PolicyStore, ...]:
     """The stores of a data directory, in the order in which they are written: Git, then the bundle of its commits.
 
@@ -22,6 +27,7 @@ def local(
         folder: the data directory: `policy.git/`, `bundles/ratchet.tar.gz`, `keys/`.
         opa_url: of an OPA server that loads the bundle and is asked for proof; None proves in process.
         opa_token: bearer token for it.
+        opa_plain_http: speak plain http to it beyond loopback (a network of containers).
         tenant: whose policy the bundle serves.
 
     Raises:
@@ -39,6 +45,6 @@ def local(
     if opa_url is not None:
         from streams.stores.opa_server import OpaServer
 
-        prover = OpaServer(opa_url, token=opa_token)
+        prover = OpaServer(opa_url, token=opa_token, dangerous_plain_http=opa_plain_http)
     key = BundleKey.kept_in(folder / "keys")
     return git, OpaStore(git, folder / "bundles" / "ratchet.tar.gz", key, prover, tenant=tenant)

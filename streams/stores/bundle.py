@@ -128,17 +128,25 @@ def opened(packed: bytes, key: Key) -> Policy:
         raise BadBundle(f"no signed bundle: {type(why).__name__} {why}") from why
 
 
-def configuration(key: Key, public: str, bundle: str) -> bytes:
-    """A configuration with which OPA loads the bundle from a file and takes no other's.
+def configuration(key: Key, public: str) -> bytes:
+    """A configuration with which OPA follows the bundle over HTTP (`streams.stores.publish`) and takes no other's.
 
-    The key id stands beside the bundle explicitly: without it OPA would believe the id that the bundle itself names
+    Where it is and the token for it come from OPA's environment: RATCHET_BUNDLES, RATCHET_BUNDLES_TOKEN. The key id
+    stands beside the bundle explicitly: without it OPA would believe the id that the bundle itself names
     (GHSA-g2pf-6v5v-qcc8). JSON, which YAML readers read.
     """
     value = {
+        "services": {
+            "ratchet": {
+                "url": "${RATCHET_BUNDLES}",
+                "credentials": {"bearer": {"token": "${RATCHET_BUNDLES_TOKEN}"}},
+            }
+        },
         "keys": {key.id: {"algorithm": "ES256", "key": public}},
         "bundles": {
             "ratchet": {
-                "resource": f"file://{bundle}",
+                "service": "ratchet",
+                "resource": "ratchet.tar.gz",
                 "signing": {"keyid": key.id},
                 "polling": {"min_delay_seconds": 5, "max_delay_seconds": 10},
             }

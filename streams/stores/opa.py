@@ -24,7 +24,7 @@ class OpaStore:
 
     Args:
         git: the repository that the bundle is built from; it comes before this store.
-        path: of the bundle; `opa.json` beside it configures an OPA that loads it.
+        path: of the bundle; `opa.json` beside it configures an OPA that follows it.
         key: signs it.
         prover: decides samples: in process, or an OPA server that serves this bundle.
         tenant: whose policy; one bundle serves one.
@@ -83,7 +83,7 @@ class OpaStore:
             if current != plan.base:
                 return self._drift(plan.intent.change, plan.base, current)
             replace(self._path, pack(files))
-            settings = configuration(self._key, self._key.public_pem(), str(self._path.resolve()))
+            settings = configuration(self._key, self._key.public_pem())
             beside = self._path.with_name("opa.json")
             if not beside.exists() or beside.read_bytes() != settings:
                 replace(beside, settings)

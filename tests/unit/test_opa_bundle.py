@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_stores import intent, pushed, somebody_commits
+from starlette.testclient import TestClient
 
 from ratchet.ports import Drifted, Plan, Receipt, Refused, Samples, Unreachable, Written
 from streams.stores import local
@@ -24,6 +25,7 @@ from streams.stores.git import GitStore
 from streams.stores.keys import BundleKey
 from streams.stores.layout import files_of, served
 from streams.stores.opa import OpaStore
+from streams.stores.publish import app
 from streams.stores.rego import Decision, Policy, RegoInProcess
 
 NOTHING = Samples((), ())
@@ -325,3 +327,20 @@ def test_the_stores_of_a_data_directory_come_git_first(tmp_path: Path) -> None:
     assert (git.name, git.built_from, opa.name, opa.built_from) == ("git", None, "opa", "git")
     with pytest.raises(ValueError, match="unencrypted"):
         local(tmp_path, opa_url="http://opa.example.com:8181", opa_token="secret")
+
+
+# Over HTTP
+
+
+def test_opa_fetches_the_bundle_with_its_token_and_only_when_it_changed(world: World) -> None:
+    client = TestClient(app(world.path, "t0ken"))
+    mine = {"authorization": "Bearer t0ken"}
+    assert client.get("/ratchet.tar.gz", headers=mine).status_code == 404
+    world.brought("c1", 24, None)
+    for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic t0ken"}, {"authorization": "\xff"}):
+        assert client.get("/ratchet.tar.gz", headers=headers).status_code == 401
+    first = client.get("/ratchet.tar.gz", headers=mine)
+    assert opened(first.content, world.key).revision == world.git.dump()["head"]
+    again = client.get("/ratchet.tar.gz", headers=mine | {"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/../keys/bundle.pem", headers=mine).status_code == 404
