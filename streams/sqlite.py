@@ -56,6 +56,8 @@ _MIGRATIONS: tuple[str, ...] = (
         CHECK ((data IS NULL) <> (blob IS NULL))
     ) STRICT;
     CREATE UNIQUE INDEX log_id ON log (topic, id);
+    CREATE INDEX log_topic ON log (topic, offset);
+    CREATE INDEX log_topic_time ON log (topic, time, offset);
     CREATE INDEX log_subject ON log (topic, subject, offset);
     CREATE INDEX log_time ON log (time, offset);
     CREATE INDEX log_round ON log (round, offset) WHERE round IS NOT NULL;
@@ -407,8 +409,9 @@ class SqliteLog:
         """Records of these topics with an offset above `after`, by offset, at most `limit`."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {COLUMNS} FROM log WHERE offset > ? AND topic IN ({_marks(topics)})"  # noqa: S608
-                " ORDER BY offset LIMIT ?",
+                f"SELECT {COLUMNS} FROM log WHERE offset IN"  # noqa: S608
+                f" (SELECT offset FROM log WHERE offset > ? AND topic IN ({_marks(topics)}) ORDER BY offset LIMIT ?)"
+                " ORDER BY offset",
                 (after, *topics, limit),
             ).fetchall()
             return [to_record(row, connection) for row in rows]

@@ -183,3 +183,27 @@ def test_short_topics_do_not_pile_up(database: Database, monkeypatch: pytest.Mon
     assert len(database.log.read(["evidence"], 0, 1000)) == 256
     assert len(database.log.read(["ticks"], 0, 1000)) == 11
     assert len(database.log.read(["signals"], 0, 1000)) == 11
+
+
+def test_a_round_costs_what_is_in_it_not_what_lies_before(tmp_path: Path) -> None:
+    def steps(name: str, past: int) -> int:
+        """Of SQLite's machine, for reading one round and following the log behind a past of that many records."""
+        database = Database(tmp_path / name)
+        with database.transaction():
+            database.log.append(("evidence", event(f"{name}{n}", subject=f"node-{n}")) for n in range(past))
+        database.log.append([("ticks", tick(START))])
+        round = database.next_round(["evidence", "ticks"], ["changes"])
+        assert round is not None
+        signals = Event(derived_id("s"), "/t", "signals.batched.v1", "0", START, "ratchet", {})
+        database.commit_round(1, round.tick, [("signals", signals, "{}")], {})
+        database.log.append([("evidence", event("new")), ("ticks", tick(START + timedelta(minutes=1)))])
+        count = [0]
+        with database.reading() as connection:
+            connection.set_progress_handler(lambda: count.__setitem__(0, count[0] + 1), 1)
+        assert database.next_round(["evidence", "ticks"], ["changes"]) is not None
+        assert database.log.read(["evidence", "alerts"], round.tick.offset, 10)
+        assert not database.pending()
+        assert database.last_tick()
+        return count[0]
+
+    assert steps("long", 4000) < steps("short", 40) * 1.1
