@@ -16,8 +16,9 @@ from ratchet.correlate.alerts import Hit
 from ratchet.correlate.memory import Memory, due_key, due_until
 from ratchet.correlate.observation import Observation, Signal
 from ratchet.event import Event, Json, parse_time, stamp
+from ratchet.reason import Reason
 from ratchet.sigma import Rule, RuleSet
-from ratchet.sigma.options import Burst
+from ratchet.sigma.options import Burst, spelled
 from ratchet.standing import Standing, Tier
 
 ACCUSING = frozenset({"parse", "chain", "revocation", "signature", "binding", "freshness"})
@@ -102,14 +103,8 @@ class Correlator:
             return []
         seen = observed.of_signal(signal, observed.REPLAYED)
         seen["attestation.first_seen"], seen["attestation.first_sender"] = time, sender
-        why = {
-            "code": "evidence_replayed",
-            "component": "evidence",
-            "got": f"bytes first sent by {sender} at {time}",
-            "want": "evidence made for this occasion",
-            "source": evidence,
-            "remedy": "",
-        }
+        got, want = f"bytes first sent by {sender} at {time}", "evidence made for this occasion"
+        why = Reason("evidence_replayed", "evidence", got, want, evidence).to_data()
         return self._found(memory, signal, at, [seen], subject=f"hint:{signal['hint']}", why=[why])
 
     def _proven(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
@@ -294,14 +289,8 @@ class Correlator:
         seen["attestation.silent_hours"] = hours
         if not rule.matches(seen):
             return []
-        why = {
-            "code": "machine_silent",
-            "component": "evidence",
-            "got": f"latest proof at {stamp(standing.seen)}",
-            "want": f"proof every {rule.options.silence.after}",
-            "source": rule.path,
-            "remedy": "",
-        }
+        got, want = f"latest proof at {stamp(standing.seen)}", f"proof every {spelled(rule.options.silence.after)}"
+        why = Reason("machine_silent", "evidence", got, want, rule.path).to_data()
         return self._alert(
             memory, rule, [seen], tenant=tenant, subject=identity, causes=(standing.verdict,), at=at, why=[why]
         )
@@ -337,18 +326,12 @@ class Correlator:
         causes = tuple(verdict for _, verdict in sorted(senders.values()))
         if rule.name in alerts.open_rules(memory, signal["tenant"], subject):
             causes = (signal["id"],)
-        why = {
-            "code": "failure_burst",
-            "component": place,
-            "got": f"{len(senders)} senders within {burst.window}",
-            "want": f"fewer than {burst.machines}",
-            "source": rule.path,
-            "remedy": "",
-        }
-        memory.put(
-            due_key(_over(senders, burst), f"burst:{rule.name}", signal["tenant"], place),
-            [f"burst:{rule.name}", signal["tenant"], place],
-        )
+        else:
+            kind = f"burst:{rule.name}"
+            due = due_key(_over(senders, burst), kind, signal["tenant"], place)
+            memory.put(due, [kind, signal["tenant"], place])
+        got, want = f"{len(senders)} senders within {spelled(burst.window)}", f"fewer than {burst.machines}"
+        why = Reason("failure_burst", place, got, want, rule.path).to_data()
         return self._alert(
             memory,
             rule,
@@ -378,7 +361,7 @@ class Correlator:
             memory.delete(key)
         subject = f"{burst.by.rpartition('.')[2]}:{place}"
         return alerts.clear(
-            memory, rule, tenant, subject, at, cause=f"fewer than {burst.machines} within {burst.window}"
+            memory, rule, tenant, subject, at, cause=f"fewer than {burst.machines} within {spelled(burst.window)}"
         )
 
 
@@ -388,14 +371,9 @@ def _guest(signal: Signal) -> str:
 
 
 def _fallen(fall: firmware.Fall) -> dict[str, Json]:
-    return {
-        "code": "firmware_rolled_back",
-        "component": fall.component,
-        "got": fall.now,
-        "want": f"at least {fall.was}, proved at {fall.since}",
-        "source": fall.evidence,
-        "remedy": f"bring {fall.component} back to {fall.was} or above, and find out who lowered it",
-    }
+    want = f"at least {fall.was}, proved at {fall.since}"
+    remedy = f"bring {fall.component} back to {fall.was} or above, and find out who lowered it"
+    return Reason("firmware_rolled_back", fall.component, fall.now, want, fall.evidence, remedy).to_data()
 
 
 def _within(senders: Mapping[str, Json], until: str, burst: Burst) -> dict[str, Json]:

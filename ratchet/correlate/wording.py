@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ratchet.correlate.observation import Observation
 from ratchet.event import Json
+from ratchet.reason import Reason
 from ratchet.sigma.options import BLANK
 from ratchet.sigma.rule import Rule
 
@@ -13,6 +15,9 @@ MAX_VALUE = 100
 """Characters of one value in a title."""
 
 MAX_REASONS = 16
+
+_DIGEST = re.compile(r"[0-9a-f]{40,}")
+"""A measurement, an id: nobody reads it out, and facts and reasons have it whole."""
 
 
 def facts(rule: Rule, matched: Sequence[Observation]) -> dict[str, Json]:
@@ -46,19 +51,10 @@ def reasons(
     chosen = [r for r in why if wanted is None or wanted(str(r.get("code")))]
     if not chosen:
         codes = [c for c in matched[0].get("attestation.reasons") or () if wanted is None or wanted(c)]
-        chosen = [_own(code, rule) for code in codes or [rule.name.replace("-", "_")]]
+        source = f"{rule.path} ({rule.id})"
+        chosen = [Reason(code, "verdict", None, None, source).to_data() for code in codes]
+        chosen = chosen or [Reason(rule.name.replace("-", "_"), "rule", None, None, source).to_data()]
     return tuple({**r, "remedy": r.get("remedy") or remedy} for r in chosen[:MAX_REASONS])
-
-
-def _own(code: str, rule: Rule) -> dict[str, Json]:
-    return {
-        "code": code,
-        "component": "rule",
-        "got": None,
-        "want": None,
-        "source": f"{rule.path} ({rule.id})",
-        "remedy": "",
-    }
 
 
 def fill(text: str, observation: Observation) -> str:
@@ -74,4 +70,6 @@ def _value(value: Json) -> str:
         return shown if len(value) <= 5 else f"{shown} and {len(value) - 5} more"
     text = str(value) if not isinstance(value, bool) else str(value).lower()
     text = "".join(c if c.isprintable() else "?" for c in text)
+    if _DIGEST.fullmatch(text):
+        return f"{text[:16]}…"
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"

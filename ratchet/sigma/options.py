@@ -88,6 +88,13 @@ def duration(text: Any) -> timedelta | None:
     return length if timedelta(seconds=1) <= length <= timedelta(days=400) else None
 
 
+def spelled(length: timedelta) -> str:
+    """The inverse of `duration`, in the largest unit that is whole."""
+    seconds = int(length.total_seconds())
+    size, unit = next((s, u) for s, u in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if seconds % s == 0)
+    return f"{seconds // size}{unit}"
+
+
 def read(document: Document, faults: list[Fault]) -> Options:
     """The options of a rule; what is wrong with them is added to `faults`."""
     raw = document.data.get("ratchet", {})

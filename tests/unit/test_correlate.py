@@ -436,7 +436,7 @@ def test_an_expired_vendor_document_accuses_no_machine(world: World) -> None:
 def test_an_unknown_measurement_is_alerted(world: World) -> None:
     [alert] = world.hears(signal(tier="warning", reasons=["measurement_unknown"], measurement="ee" * 48))
     assert alert.data["rule"] == "measurement-unknown"
-    assert "eeee" in alert.data["title"]
+    assert alert.data["title"] == "n01 runs eeeeeeeeeeeeeeee…, which nobody vouches for"
 
 
 def test_a_machine_that_stays_away_is_missed_once_and_welcomed_back(world: World) -> None:
@@ -451,6 +451,7 @@ def test_a_machine_that_stays_away_is_missed_once_and_welcomed_back(world: World
     )
     assert alert.data["title"] == f"n01 has proved nothing since {stamp(NOON)}"
     assert alert.data["causes"] == [signal()["id"]]
+    assert (alert.data["reasons"][0]["code"], alert.data["reasons"][0]["want"]) == ("machine_silent", "proof every 12h")
     [back] = world.hears(signal(at=NOON + 30 * HOUR))
     assert (back.type, back.data["alert"]) == ("alert.resolved.v1", alert.data["alert"])
     for hour in range(31, 60):
@@ -513,6 +514,12 @@ def test_a_drifted_store_is_alerted_until_it_confirms(world: World) -> None:
     assert world.takes(receipt("receipt.confirmed.v1", "opa", NOON + HOUR)) == [], "another store's word"
     [over] = world.takes(receipt("receipt.confirmed.v1", "git", NOON + HOUR))
     assert over.type == "alert.resolved.v1"
+
+
+def test_a_push_that_meets_drift_is_one_alert(world: World) -> None:
+    world.takes(receipt("receipt.failed.v1", "git", NOON, outcome="drifted"))
+    world.takes(receipt("store.drifted.v1", "git", NOON, outcome="drifted"))
+    assert [e.data["rule"] for e in world.said] == ["store-drifted"]
 
 
 def test_a_store_that_does_not_enforce_is_alerted(world: World) -> None:

