@@ -56,6 +56,7 @@ class Views:
             "unwell": self.unwell(8),
             "floors": self.floors(),
             "letters": self.reader.dead_letters(limit=3).rows,
+            "silent": [n for n in self.reader.notifiers() if n.get("error")],
         }
 
     def share(self) -> list[charts.Part]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pipeline import TENANT, Pipeline, run
+from pipeline import HOSTILE, TENANT, Pipeline, run
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from dashboards.console import app, serve
@@ -62,7 +62,7 @@ class Console:
             case "quote":
                 return f"/evidence/{rules['tcb-out-of-date']['causes'][-1]}"
             case "hostile evidence":
-                return f"/evidence/{self.pipeline.latest('verdicts', format=None).id}"
+                return f"/evidence/{self.pipeline.latest('verdicts', identity=f'hint:{HOSTILE}').id}"
             case "proposal":
                 return f"/proposals/{next(p for p in waiting if p['exact'])['proposal']}"
             case "reviewed proposal":

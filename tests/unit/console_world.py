@@ -29,6 +29,7 @@ class Memory:
         self.waiting: list[dict[str, Json]] = []
         self.in_force: list[dict[str, Json]] = []
         self.blobs: dict[str, bytes] = {}
+        self.told: list[dict[str, Json]] = []
         self.looks = 0
 
     def add(self, topic: str, event: Event) -> Event:
@@ -69,6 +70,9 @@ class Memory:
 
     def floors(self) -> Sequence[Mapping[str, Json]]:
         return self.in_force
+
+    def notifiers(self) -> Sequence[Mapping[str, Json]]:
+        return self.told
 
     def event(self, id: str) -> Record | None:
         names = ("alert", "proposal")

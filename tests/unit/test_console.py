@@ -235,6 +235,19 @@ def test_the_overview_ranks_what_needs_somebody(story: Fleet) -> None:
     assert "2 machines are judged by roots that are no vendor's own" in text.replace("&#39;", "'")
 
 
+def test_who_does_not_answer_is_named_and_nobody_when_all_do(story: Fleet) -> None:
+    browser = Browser(story.reader).sign_in()
+    assert re.search(r'<section[^>]*id="silent"[^>]* hidden>', browser.ask("/").text)
+    story.reader.told = [
+        {"name": "webhook", "since": "2026-11-23T11:00:00.000000Z", "error": "refused: 127.0.0.1:9"},
+        {"name": "ndjson", "since": None, "error": None},
+    ]
+    text = browser.ask("/").text.split('id="silent"')[1].split("</section>")[0]
+    assert "webhook" in text
+    assert "refused: 127.0.0.1:9" in text
+    assert "ndjson" not in text
+
+
 def test_simulated_roots_are_named_wherever_their_verdicts_are(story: Fleet) -> None:
     browser = Browser(story.reader).sign_in()
     hostile = next(r.event for r in reversed(story.reader.log) if r.topic == "verdicts")
