@@ -123,9 +123,10 @@ class Collateral:
             self.add(one)
 
     def add(self, known: Known) -> None:
-        """Take one more statement. The same document again, known later, changes nothing."""
+        """Take one more statement. The same one of the same document again, known later, changes nothing."""
         kept = self._known.setdefault((known.kind, known.key), [])
-        if all(known.id != other.id or known.known_from < other.known_from for other in kept):
+        said = (known.id, known.rank, known.root, known.reasons)
+        if all(said != (k.id, k.rank, k.root, k.reasons) or known.known_from < k.known_from for k in kept):
             insort(kept, known)
             self._chosen.pop((known.kind, known.key), None)
             self.revision += 1

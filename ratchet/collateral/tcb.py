@@ -1,13 +1,13 @@
 """Intel's TCB levels: which one a platform is at, and what status follows once its parts are merged.
 
 Sources: Intel SGX and TDX PCS API v4, "Get TCB Info" and "Get QE Identity"; Intel SGX DCAP Quote Verification Library,
-TcbLevelCheck.cpp, TdxModuleCheck.cpp, TDRelaunchCheck.cpp, EnclaveReportVerifier.cpp (steps 4.1.2.4.17 and 4.1.2.9).
+(QVL) EvaluateTcb.cpp, TcbLevelCheck.cpp, TdxModuleCheck.cpp, TDRelaunchCheck.cpp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import ge
 
@@ -51,7 +51,7 @@ def match(levels: Sequence[TcbLevel], tcb: Mapping[str, int]) -> TcbLevel | None
     """The level a platform is at: the first, in the document's order, that it reaches in every component.
 
     Where `tcb` has `tdx.1` above 0 the TDX module is judged by its own identity, so components 0 and 1 of TDX do not
-    count (PCS API v4, "Get TCB Info", step 3.b; TcbLevelCheck.cpp, isTdxTcbHigherOrEqual).
+    count (PCS API v4, "Get TCB Info", step 3.b; QVL, TcbLevelCheck.cpp).
 
     Args:
         levels: of one TCB info.
@@ -121,18 +121,19 @@ class Merged:
 
 _FINE = ("UpToDate", "SWHardeningNeeded")
 _CONFIGURABLE = ("ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded")
-_CONFIGURATION_NEEDED = (*_CONFIGURABLE, "OutOfDateConfigurationNeeded", "TDRelaunchAdvisedConfigurationNeeded")
 
 
-def converge(platform: str, part: str) -> str:
-    """The platform's status once a part (a TDX module, the quoting enclave) is taken into account.
+def converge(platform: str, *parts: str) -> str:
+    """The platform's status once its parts (a TDX module, the quoting enclave) are taken into account.
 
-    A part that is out of date makes the whole so; a revoked one revokes it; one of no level leaves none
-    (TdxModuleCheck.cpp, convergeTcbStatusWithTdxModuleStatus; TcbLevelCheck.cpp, convergeTcbStatusWithQeTcbStatus).
+    A part of no level leaves no level; a revoked one revokes the whole; one that is out of date, or of a status that is
+    not known here, makes the whole out of date (QVL, EvaluateTcb.cpp, convergeTcbStatuses).
     """
-    if part == NO_MATCH or part == "Revoked":
-        return part
-    if part != "UpToDate":
+    if NO_MATCH in parts:
+        return NO_MATCH
+    if "Revoked" in parts:
+        return "Revoked"
+    if any(part != "UpToDate" for part in parts):
         if platform in _FINE:
             return "OutOfDate"
         if platform in _CONFIGURABLE:
@@ -150,7 +151,7 @@ def evaluate(
     tdx: Sequence[int] | None = None,
     tdx2: Sequence[int] | None = None,
 ) -> Merged:
-    """Intel's whole evaluation of one quote (QVL, checkTcbLevel, steps 4.1.2.4.17.1 to .5).
+    """Intel's whole evaluation of one quote (QVL, EvaluateTcb.cpp and TcbLevelCheck.cpp, steps 4.1.2.5.19 and .20).
 
     Args:
         levels: of the TCB info, in its order.
@@ -162,6 +163,24 @@ def evaluate(
         tdx: TEE_TCB_SVN of a TDX quote; None for SGX.
         tdx2: TEE_TCB_SVN2 of a TD 1.5 body: what the TDX module is now, `tdx` being what it was at the TD's launch.
     """
+    launch = _evaluate(levels, modules, qe, sgx, pcesvn, qe_isvsvn, tdx)
+    if tdx2 is None or tdx2 == tdx:
+        return launch
+    current = _evaluate(levels, modules, qe, sgx, pcesvn, qe_isvsvn, tdx2)
+    if current.merged == NO_MATCH:
+        return replace(launch, merged=NO_MATCH)
+    return replace(launch, merged=relaunch(launch.merged, current.merged))
+
+
+def _evaluate(
+    levels: Sequence[TcbLevel],
+    modules: Mapping[str, tuple[ModuleLevel, ...]],
+    qe: Sequence[ModuleLevel],
+    sgx: Sequence[int],
+    pcesvn: int,
+    qe_isvsvn: int,
+    tdx: Sequence[int] | None,
+) -> Merged:
     level = first(levels, sgx, pcesvn, tdx)
     qe_level = first_module(qe, qe_isvsvn)
     qe_status = qe_level.status if qe_level is not None else NO_MATCH
@@ -172,50 +191,22 @@ def evaluate(
         module_status = module_level.status if module_level is not None else NO_MATCH
     if level is None:
         return Merged(NO_MATCH, NO_MATCH, qe_status, module_status, (), None)
-    status = level.status if module_status is None else converge(level.status, module_status)
-    if tdx is not None and tdx2 is not None and status not in (NO_MATCH, "Revoked"):
-        base = first(levels, sgx, pcesvn, None)
-        if base is not None and qe_status == "UpToDate":
-            status = _relaunch(status, base.status, module_status, levels[0], modules, tdx2)
-    if status != "Revoked":
-        status = converge(status, qe_status)
+    parts = [qe_status] if module_status is None else [module_status, qe_status]
     found = [one.advisories for one in (level, module_level, qe_level) if one is not None]
     advisories = tuple(sorted({advisory for several in found for advisory in several}))
-    return Merged(status, level.status, qe_status, module_status, advisories, level.date)
+    return Merged(converge(level.status, *parts), level.status, qe_status, module_status, advisories, level.date)
 
 
-def _relaunch(
-    status: str,
-    base: str,
-    module: str | None,
-    latest: TcbLevel,
-    modules: Mapping[str, tuple[ModuleLevel, ...]],
-    tdx2: Sequence[int],
-) -> str:
+def relaunch(launch: str, current: str) -> str:
     """Out of date only because the TD was launched before its TDX module was updated? Then relaunching it is enough.
 
-    Source: QVL, TDRelaunchCheck.cpp, checkForRelaunch (step 4.1.2.4.17.4.3).
+    Source: QVL, TDRelaunchCheck.cpp, checkForRelaunch.
 
     Args:
-        status: of the platform and the module it was launched with.
-        base: of the platform by its SGX components alone.
-        module: of the module at launch.
-        latest: the first TCB level of the document.
-        modules: TDX module identities' levels by id.
-        tdx2: what the module is now.
+        launch: the status by what the module was when the TD was launched.
+        current: by what it is now.
     """
-    if base not in (*_FINE, *_CONFIGURABLE) or module != "OutOfDate":
-        return status
-    if status not in ("OutOfDate", "OutOfDateConfigurationNeeded") or latest.tdx is None:
-        return status
-    if tdx2[1] == 0:
-        needed = latest.tdx[0]
-    else:
-        current = modules.get(f"TDX_{tdx2[1]:02X}", ())
-        if not current:
-            return NO_MATCH  # a module that Intel does not list: STATUS_TDX_MODULE_MISMATCH
-        needed = current[0].isvsvn
-    if tdx2[0] < needed or tdx2[2] < latest.tdx[2]:
-        return status
-    configure = base in _CONFIGURATION_NEEDED or status in _CONFIGURATION_NEEDED
+    if launch not in ("OutOfDate", "OutOfDateConfigurationNeeded") or current not in (*_FINE, *_CONFIGURABLE):
+        return launch
+    configure = launch == "OutOfDateConfigurationNeeded" or current in _CONFIGURABLE
     return "TDRelaunchAdvisedConfigurationNeeded" if configure else "TDRelaunchAdvised"

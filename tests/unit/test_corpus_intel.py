@@ -1,4 +1,4 @@
-"""Every Intel quote and document of the corpus is what its manifest says: as it is, under other collateral, and later."""
+"""Every Intel quote and document of the corpus is as its manifest says: as it is, under other collateral, and later."""
 
 from __future__ import annotations
 
