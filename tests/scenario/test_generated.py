@@ -13,6 +13,7 @@ from collectors.simulated.generate import generate
 from collectors.simulated.plan import IntelBundle, plan
 from collectors.simulated.policy import reference_values
 from collectors.simulated.scenario import Scenario, parse
+from collectors.simulated.shipped import week
 from collectors.simulated.truth import tiers, truth
 from collectors.simulated.vendor import Vendor
 from ratchet.appraise import Policy
@@ -31,6 +32,7 @@ from streams.stores.rego import RegoInProcess
 
 RULES = load(rules())
 TRUSTED_FOR = timedelta(hours=12)
+BOUNDS = Bounds(max_refused=2, max_fraction=0.3)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,9 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Vendor:
 class World:
     """A pipeline with a Git store, that a scenario has gone through."""
 
-    def __init__(self, scenario: Scenario, vendor: Vendor, folder: Path, shuffle: int | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, vendor: Vendor, folder: Path, shuffle: int | None = None, bounds: Bounds = BOUNDS
+    ) -> None:
         with closing(Database(folder / "ratchet.db")) as database:
             settings = Settings(
                 roots=vendor.roots(),
@@ -55,7 +59,7 @@ class World:
                     }
                 ),
                 rules=RULES,
-                bounds=Bounds(max_refused=2, max_fraction=0.3),
+                bounds=bounds,
                 approvers=Approvers(),
                 stores=(GitStore(folder / "policy.git", RegoInProcess()),),
             )
@@ -70,7 +74,7 @@ class World:
             )
             self._records: list[Record] = []
             while page := database.log.read(
-                ("alerts", "dead-letters", "receipts", "verdicts"),
+                ("alerts", "dead-letters", "proposals", "receipts", "verdicts"),
                 self._records[-1].offset if self._records else 0,
                 5000,
             ):
@@ -102,6 +106,23 @@ def test_every_planted_fact_is_found_and_nothing_else_is_reported(seed: int, ven
     unreadable = [d for d in plan(scenario) if isinstance(d, IntelBundle) and d.how in ("random", "truncated")]
     assert len(world.data("dead-letters")) == len(unreadable)
     assert all(letter["blob"] for letter in world.data("dead-letters"))
+
+
+def test_the_shipped_week_is_reported_as_it_was_planted_and_tightens_the_policy(vendor: Vendor, tmp_path: Path) -> None:
+    # given the week that ships, and bounds within which a tightening needs nobody's approval
+    scenario = week()
+    world = World(scenario, vendor, tmp_path, bounds=Bounds(max_refused=3, max_fraction=0.05))
+    assert world.driven.evidence >= 8000
+    # then every planted fact is found, nothing else is reported, and the fleet stands as it should
+    compared = drive.compare(truth(scenario), world.data("alerts"))
+    assert compared.agrees, f"missed {sorted(compared.missed)}, unexpected {sorted(compared.unexpected)}"
+    assert world.standing == tiers(scenario, TRUSTED_FOR)
+    # and of the two recoveries the small one goes on by itself, and the large one waits, as the reviewed bulletin does
+    proposed = [(p["family"], p["automatic"], len(p["blast"]["refused"])) for p in world.data("proposals")]
+    assert ("sgx/51606a000000", True, 2) in proposed
+    assert ("tdx/51806f050000", False, 14) in proposed
+    assert [automatic for family, automatic, _ in proposed if family == "snp/Milan"] == [False]
+    assert {r["outcome"] for r in world.data("receipts")} == {"confirmed"}
 
 
 def test_the_order_of_arrival_between_two_ticks_cannot_be_seen(vendor: Vendor, tmp_path: Path) -> None:

@@ -241,7 +241,8 @@ def test_after_a_kill_the_same_call_leaves_the_same_log(vendor: Vendor, shuffle:
     with pytest.raises(Killed):
         drive.drive(scenario, vendor, broken, broken, dies, shuffle=shuffle)
     for after in (last, None):  # taken up where it was left, or gone over again from the beginning
-        drive.drive(scenario, vendor, broken, broken, broken.tick, after=after, shuffle=shuffle)
+        driven = drive.drive(scenario, vendor, broken, broken, broken.tick, after=after, shuffle=shuffle)
+        assert driven.ticks == sum(after is None or at > after for at in ticks(scenario))
         assert broken.events == whole.events
         assert broken.blobs == whole.blobs
 
