@@ -556,7 +556,10 @@ def _plain(value: Any) -> Any:
 
 def _explain(where: str, error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
+        place = fault["loc"]
+        if place[:1] in (("timeline",), ("machines",)):
+            place = place[:2] + place[3:]  # the third says which kind of event or machine it was taken for
+        key = ".".join(str(part) for part in place)
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = "no such key"

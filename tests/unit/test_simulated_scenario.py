@@ -39,7 +39,7 @@ timeline:
             "machine: milan-009",
             ["mine.yml: timeline.0: no machine 'milan-009'", "milan-001 to milan-003"],
         ),
-        ("product: Milan", "product: Rome", ["mine.yml: machines.milan", "'Milan', 'Genoa' or 'Turin'"]),
+        ("product: Milan", "product: Rome", ["mine.yml: machines.milan.product: ", "'Milan', 'Genoa' or 'Turin'"]),
         ("every: 1h", "every: soon", ["mine.yml: attest.every: a span of time is written like 7d, 1d4h30m or 90s"]),
         ("jitter: 5m", "jitter: 45m", ["mine.yml: attest: jitter: less than half of every"]),
         ("at: 2h", "at: 2d", ["mine.yml: timeline.0.at: 2d is not before the end, 1d"]),
