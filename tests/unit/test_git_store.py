@@ -155,6 +155,22 @@ def test_the_swap_compares(store: GitStore, path: Path) -> None:
     assert store.dump()["head"] == foreign
 
 
+def test_somebody_who_commits_in_the_middle_of_a_push_is_not_overwritten(
+    store: GitStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = pushed(store, intent(), None)
+    plan = store.plan(intent("c2", 25), done.revision)
+    assert isinstance(plan, Plan)
+    link = os.link
+    # given another Git that moves the branch just before we hold its lock
+    monkeypatch.setattr(os, "link", lambda *a, **kw: (somebody_commits(path), link(*a, **kw)))
+    drift = store.push(plan)
+    assert isinstance(drift, Drifted)
+    assert "gitops" in drift.detail
+    assert store.dump()["head"] == drift.found
+    assert not (path / "refs/heads/main.lock").exists()
+
+
 def _race(path: str, number: int, barrier: Any, results: Any) -> None:
     store = GitStore(Path(path), RegoInProcess())
     plan = store.plan(intent(f"race{number}", number), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import io
@@ -12,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_stores import intent, pushed, somebody_commits
-from starlette.testclient import TestClient
 
 from ratchet.ports import Drifted, Plan, Receipt, Refused, Samples, Unreachable, Written
 from streams.stores import local
@@ -95,6 +96,15 @@ def test_another_key_is_not_ours(key: BundleKey, policy: Policy, tmp_path: Path)
     other = BundleKey.kept_in(tmp_path)
     with pytest.raises(BadBundle, match="signed by a key"):
         opened(pack(contents(policy, other)), key)
+
+
+def test_a_signature_by_somebody_who_uses_our_keys_name_is_not_ours(
+    key: BundleKey, policy: Policy, tmp_path: Path
+) -> None:
+    forger = BundleKey.kept_in(tmp_path)
+    forger.id = key.id
+    with pytest.raises(BadBundle, match="not that of its content"):
+        opened(pack(contents(policy, forger)), key)
 
 
 @pytest.mark.parametrize("path", [".manifest", "ratchet/decision.rego", "ratchet_policy/data.json"])
@@ -333,14 +343,22 @@ def test_the_stores_of_a_data_directory_come_git_first(tmp_path: Path) -> None:
 
 
 def test_opa_fetches_the_bundle_with_its_token_and_only_when_it_changed(world: World) -> None:
-    client = TestClient(app(world.path, "t0ken"))
+    def get(path: str, headers: Any) -> httpx.Response:
+        async def asked() -> httpx.Response:
+            transport = httpx.ASGITransport(app(world.path, "t0ken"))
+            async with httpx.AsyncClient(transport=transport, base_url="http://opa") as client:
+                return await client.get(path, headers=headers)
+
+        return asyncio.run(asked())
+
     mine = {"authorization": "Bearer t0ken"}
-    assert client.get("/ratchet.tar.gz", headers=mine).status_code == 404
+    assert get("/ratchet.tar.gz", mine).status_code == 404
     world.brought("c1", 24, None)
-    for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic t0ken"}, {"authorization": "\xff"}):
-        assert client.get("/ratchet.tar.gz", headers=headers).status_code == 401
-    first = client.get("/ratchet.tar.gz", headers=mine)
+    for sent in (b"", b"Bearer other", b"Basic t0ken", b"Bearer", b"Bearer \xff"):
+        headers = {b"authorization": sent}
+        assert get("/ratchet.tar.gz", headers).status_code == 401
+    first = get("/ratchet.tar.gz", mine)
     assert opened(first.content, world.key).revision == world.git.dump()["head"]
-    again = client.get("/ratchet.tar.gz", headers=mine | {"if-none-match": first.headers["etag"]})
+    again = get("/ratchet.tar.gz", mine | {"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert client.get("/../keys/bundle.pem", headers=mine).status_code == 404
+    assert get("/../keys/bundle.pem", mine).status_code == 404
