@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     scenario = _scenario(args)
     place = Home(Path(args.data or "ratchet-demo"), os.environ)
-    _prepare(place, scenario)
+    prepare(place, scenario)
     with engine(place) as running:
         fed = _feed(place, running, scenario)
         summary = summarise(place, scenario, fed, time.monotonic() - began)
@@ -91,7 +91,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
     return found.model_copy(update={"start": ends - found.duration})
 
 
-def _prepare(place: Home, scenario: Scenario) -> None:
+def prepare(place: Home, scenario: Scenario) -> None:
     """A fresh data directory whose configuration trusts the simulated vendor, and says so."""
     from collectors.simulated.policy import reference_values
     from collectors.simulated.vendor import Vendor

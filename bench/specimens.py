@@ -1,0 +1,97 @@
+"""What is measured: one genuine piece of evidence of each format, with all that it takes to prove it.
+
+Real evidence where it is at hand (RATCHET_CORPUS, else ../shared/corpus beside the checkout), else the simulated
+fleet's, which is laid out the same under other roots.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ratchet.collateral import Root
+from ratchet.collateral.roots import vendor_roots
+from ratchet.event import parse_time
+from ratchet.evidence import Evidence, Format
+
+REAL = {"sgx": "sgx-signal-dcap", "tdx": "tdx4-near-mpc", "snp": "snp5-attrs-genoa-evidence"}
+"""Items of the corpus: each verifies whole, under collateral that dcap-qvl can read too."""
+
+_FORMATS = {"sgx": Format.SGX_QUOTE, "tdx": Format.TDX_QUOTE, "snp": Format.SNP_REPORT}
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One piece of evidence.
+
+    Attributes:
+        evidence: with the certificates beside it.
+        documents: the vendor's.
+        roots: to trust.
+        at: when to judge.
+        source: where it is from, for the reader of the figures.
+    """
+
+    evidence: Evidence
+    documents: tuple[bytes, ...]
+    roots: tuple[Root, ...]
+    at: datetime
+    source: str
+
+
+def specimens() -> dict[str, Specimen]:
+    """One of each format."""
+    folder = Path(os.environ.get("RATCHET_CORPUS") or Path(__file__).resolve().parents[2] / "shared" / "corpus")
+    if (folder / "MANIFEST.json").is_file():
+        return _real(folder)
+    return _simulated()
+
+
+def _real(folder: Path) -> dict[str, Specimen]:
+    manifest = {item["id"]: item for item in json.loads((folder / "MANIFEST.json").read_text())}
+    found = {}
+    for kind, id in REAL.items():
+        item = manifest[id]
+        at = parse_time(item["verification_time"])
+        beside = tuple((folder / f["path"]).read_bytes() for f in item["files"] if f["path"] != item["file"])
+        documents = [folder / path for path in item["collateral"]]
+        if kind != "snp":
+            documents = [_in_force(documents, at)]
+        evidence = Evidence((folder / item["file"]).read_bytes(), _FORMATS[kind], beside)
+        found[kind] = Specimen(evidence, tuple(d.read_bytes() for d in documents), vendor_roots(), at, f"real: {id}")
+    return found
+
+
+def _in_force(bundles: list[Path], at: datetime) -> Path:
+    """The newest of the bundles that holds at that time: what a verifier would have been given then."""
+    infos = {bundle: json.loads(json.loads(bundle.read_text())["tcb_info"]) for bundle in bundles}
+    held = [b for b, i in infos.items() if parse_time(i["issueDate"]) <= at <= parse_time(i["nextUpdate"])]
+    return max(held, key=lambda bundle: str(infos[bundle]["issueDate"]))
+
+
+def _simulated() -> dict[str, Specimen]:
+    from collectors.simulated.deliveries import deliveries
+    from collectors.simulated.delivery import DeliveryKind
+    from collectors.simulated.shipped import week
+    from collectors.simulated.vendor import Vendor
+
+    with tempfile.TemporaryDirectory() as folder:
+        vendor = Vendor(Path(folder))
+        documents: list[bytes] = []
+        found: dict[str, Specimen] = {}
+        for one in deliveries(week(), vendor):
+            if one.kind is DeliveryKind.DOCUMENT:
+                documents.append(one.raw)
+                continue
+            kind = next((k for k, f in _FORMATS.items() if f is one.format and k not in found), None)
+            if kind is not None:
+                evidence = Evidence(one.raw, one.format, tuple(one.endorsements), one.challenge)
+                roots = (*vendor_roots(), *vendor.roots())
+                found[kind] = Specimen(evidence, tuple(documents), roots, one.time, f"simulated: {one.name}")
+            if len(found) == len(_FORMATS):
+                break
+        return {kind: found[kind] for kind in _FORMATS}
