@@ -282,8 +282,11 @@ def test_a_bundle_that_is_gone_or_older_is_drift(world: World) -> None:
     assert isinstance(drift, Drifted)
     assert (drift.expected, drift.found) == (second.revision, first.revision)
     assert isinstance(world.opa.prove(second, NOTHING), Drifted)
+    pushed(world.git, intent("c3", 26), second.revision)
+    assert isinstance(world.opa.plan(intent("c3", 26), second.revision), Drifted)
     world.path.unlink()
     assert isinstance(world.opa.check(second.revision), Drifted)
+    assert isinstance(world.opa.plan(intent("c3", 26), second.revision), Drifted)
 
 
 def test_the_swap_compares(world: World) -> None:
