@@ -135,15 +135,19 @@ def settings(place: Home) -> Settings:
     from streams.pipeline import Settings
 
     config = place.config
+    try:
+        approvers = Approvers(
+            keys=config.approvers.keys,
+            quorum=config.approvers.quorum,
+            loosening_lasts=config.approvers.loosening_lasts,
+        )
+    except ValueError as error:
+        raise Fault("approvers", f"{error} in {place.path / 'ratchet.toml'}", "`ratchet approve --new-key`") from error
     return Settings(
         roots=roots(place),
         policy=policy(place),
         bounds=Bounds(max_refused=config.bounds.max_refused, max_fraction=config.bounds.max_fraction),
-        approvers=Approvers(
-            keys=config.approvers.keys,
-            quorum=config.approvers.quorum,
-            loosening_lasts=config.approvers.loosening_lasts,
-        ),
+        approvers=approvers,
         rules=rules(place),
         stores=tuple(stores(place)),
         notifiers=tuple(notifiers(place)),
