@@ -28,9 +28,9 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """The browser, started once."""
+    """The browser. Its event loop runs in this thread until it is closed, so it must not outlive its tests."""
     with sync_playwright() as play:
         started = play.chromium.launch(executable_path=chromium, headless=True, args=list(FLAGS))
         yield started
@@ -72,7 +72,7 @@ class Console:
         return what
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Console]:
     """The pipeline after a bad day, and its console with somebody signed in."""
     pipeline = run(tmp_path_factory.mktemp("data"))
