@@ -131,7 +131,7 @@ class RevocationList:
         issuer, issuer_name: who signs it.
         this_update: when it was made.
         next_update: until when it is to be believed; None where it does not say, which no vendor's list leaves out.
-        revoked: serial numbers.
+        entries: the revoked certificates, in DER; read by `revokes` and `revoked`.
         authority_key_id: of the issuer's key; None where absent.
         critical: OIDs of critical extensions, none of which is understood here: delta and indirect lists have some.
     """
@@ -144,9 +144,33 @@ class RevocationList:
     issuer_name: str
     this_update: datetime
     next_update: datetime | None
-    revoked: frozenset[int]
+    entries: bytes
     authority_key_id: bytes | None
     critical: frozenset[str]
+
+    @property
+    def revoked(self) -> frozenset[int]:
+        """Every serial number in it.
+
+        Raises:
+            BadCertificate: the entries are malformed.
+        """
+        try:
+            return _revoked(self.entries)
+        except BadDer as error:
+            raise BadCertificate(str(error)) from None
+
+    def revokes(self, serial: int) -> bool:
+        """Is this serial number in it? Whatever the reason that the entry gives; yes where the entries are malformed.
+
+        Lists name hundreds and are asked about one: a number whose bytes occur nowhere is in no entry.
+        """
+        if serial.to_bytes(serial.bit_length() // 8 + 1, "big", signed=True).lstrip(b"\0") not in self.entries:
+            return False
+        try:
+            return serial in self.revoked
+        except BadCertificate:
+            return True
 
 
 _SIGNATURES: dict[str, Algorithm] = {
@@ -403,9 +427,9 @@ def _crl(data: bytes) -> RevocationList:
     if rest and rest[0][0] in (der.UTC_TIME, der.GENERALIZED_TIME):
         until = der.moment(data, rest[0])
         rest = rest[1:]
-    revoked: frozenset[int] = frozenset()
+    entries = b""
     if rest and rest[0][0] == der.SEQUENCE:
-        revoked = _revoked(data, rest[0])
+        entries = data[rest[0][1] : rest[0][2]]
         rest = rest[1:]
     extensions, critical = _extensions(data, rest, 0xA0)
     return RevocationList(
@@ -417,16 +441,16 @@ def _crl(data: bytes) -> RevocationList:
         issuer_name=_common_name(data[inner[2] : issuer[2]]),
         this_update=der.moment(data, made),
         next_update=until,
-        revoked=revoked,
+        entries=entries,
         authority_key_id=_authority_key_id(extensions.get(AUTHORITY_KEY_ID)),
         critical=critical,
     )
 
 
-def _revoked(data: bytes, one: der.Element) -> frozenset[int]:
+def _revoked(data: bytes) -> frozenset[int]:
     """Serial numbers of entries, each a short sequence that begins with a short integer."""
     found: set[bytes] = set()
-    _, at, stop = one
+    at, stop = 0, len(data)
     while at < stop:
         # One loop without calls: a list has an entry for every certificate that was ever revoked.
         if stop - at < 5 or data[at] != der.SEQUENCE or data[at + 2] != der.INTEGER:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -54,6 +55,10 @@ class NotIntel(ValueError):
 
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
+_OPEN = re.compile(r"[ \t\r\n]*\{[ \t\r\n]*(\})?")
+_NAME = re.compile(r'[ \t\r\n]*"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*')
+_BEHIND = re.compile(r"[ \t\r\n]*([,}])")
+"""What is around the members of an object. A name with an escape in it is none that is looked for: refused."""
 
 _INNER = {"tcbinfo": TCB_INFO, "enclaveidentity": QE_IDENTITY, "qeidentity": QE_IDENTITY, "qveidentity": QE_IDENTITY}
 """Names under which the signed objects stand, and what they are."""
@@ -109,43 +114,30 @@ def _members(text: str) -> dict[str, _Member]:
         ValueError: not one object, or two members whose names come out equal.
     """
     found: dict[str, _Member] = {}
-    at = _skip(text, 0)
-    if text[at : at + 1] != "{":
+    begin = _OPEN.match(text)
+    if begin is None:
         raise ValueError("not a JSON object")
-    at = _skip(text, at + 1)
-    while text[at : at + 1] != "}":
-        if text[at : at + 1] != '"':
+    at, more = begin.end(), begin.group(1) is None
+    while more:
+        name = _NAME.match(text, at)
+        if name is None:
             raise ValueError("malformed JSON object")
-        name, at = _DECODER.raw_decode(text, at)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise ValueError("malformed JSON object")
-        start = _skip(text, at + 1)
-        value, end = _DECODER.raw_decode(text, start)
-        key = _plain(name)
+        value, end = _DECODER.raw_decode(text, name.end())
+        key = _plain(name.group(1))
         if key in found:
             raise ValueError(f"two members are called {key}")
-        found[key] = _Member(value, start, end)
-        at = _skip(text, end)
-        if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
-            if text[at : at + 1] == "}":
-                raise ValueError("malformed JSON object")
-        elif text[at : at + 1] != "}":
+        found[key] = _Member(value, name.end(), end)
+        behind = _BEHIND.match(text, end)
+        if behind is None:
             raise ValueError("malformed JSON object")
-    if _skip(text, at + 1) != len(text):
+        at, more = behind.end(), behind.group(1) == ","
+    if text[at:].strip(_SPACE):
         raise ValueError("something follows the JSON object")
     return found
 
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _SPACE:
-        at += 1
-    return at
 
 
 def _of_object(text: str, headers: Mapping[str, str], *, nested: bool) -> Iterator[Statement]:

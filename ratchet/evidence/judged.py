@@ -240,7 +240,7 @@ def _revocation(
                 )
             )
             continue
-        if certificate.serial in crl.list.revoked:
+        if crl.list.revokes(certificate.serial):
             revoked.append(
                 Reason(
                     "certificate_revoked",
@@ -341,7 +341,7 @@ def _signer_revoked(known: Known, crls: Sequence[Known | None], component: str) 
         if crl is not None
         and isinstance(crl.parsed, Crl)
         and crl.parsed.list.issuer == leaf.issuer
-        and leaf.serial in crl.parsed.list.revoked
+        and crl.parsed.list.revokes(leaf.serial)
     ]
 
 
