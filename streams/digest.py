@@ -56,6 +56,8 @@ class Digest:
             out = self._statements(event, BlobId(blob), raw)
         except advisory.BadAdvisory as wrong:
             return [dead(record, self.name, "advisory_bad", str(wrong), "mend the file: docs/floors.md has its form")]
+        except MemoryError:
+            raise  # of this machine and moment, not of the bytes: computed again, it may come out otherwise
         except Exception as fault:  # a parser's fault: the stream goes on, and the letter shows what it was
             detail = f"{type(fault).__name__}: {fault}"
             return [

@@ -147,6 +147,8 @@ class Verify:
             policy = self._policy_of(event.tenant, state)
             verdict = appraise(proof, policy, event.time)
             return "verdicts", _verdict_event(event, hint, evidence, proof, verdict, late)
+        except MemoryError:
+            raise  # of this machine and moment, not of the bytes: computed again, it may come out otherwise
         except Exception as fault:  # a fault of ours that an attacker found: the stream goes on, and the bytes are kept
             detail = f"{type(fault).__name__}: {fault}"
             return dead(record, self.name, "verifier_fault", detail, "report it, with the bytes: it is a fault of ours")
