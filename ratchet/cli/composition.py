@@ -91,7 +91,7 @@ def stores(place: Home) -> Sequence[PolicyStore]:
     from streams.stores import local
 
     opa = place.config.opa
-    token = _secret(place, opa.token_file, "opa.token_file")
+    token = secret(place, opa.token_file, "opa.token_file")
     try:
         return local(place.path, opa_url=opa.url, opa_token=token, tenant=place.config.tenant)
     except ValueError as error:
@@ -108,18 +108,25 @@ def notifiers(place: Home) -> Sequence[Notifier]:
     if alerts.ndjson:
         found.append(NdjsonFile(place.below(alerts.ndjson), rules=loaded))
     if alerts.webhook.url:
-        secret = _secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
-        if secret is None:
+        signing = secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
+        if signing is None:
             raise Fault("no-secret", "alerts.webhook has a url but no secret_file", "name a file that holds the secret")
         try:
-            found.append(Webhook(alerts.webhook.url, secret, rules=loaded))
+            found.append(Webhook(alerts.webhook.url, signing, rules=loaded))
         except ValueError as error:
             raise Fault("webhook", f"alerts.webhook: {error}", "docs/siem.md says what it may be") from error
     return found
 
 
-def _secret(place: Home, name: str | None, key: str) -> str | None:
-    """What a file holds, without the line's end."""
+def secret(place: Home, name: str | None, key: str) -> str | None:
+    """What a file that the configuration names holds, without the line's end.
+
+    Args:
+        key: that names it, for the error.
+
+    Raises:
+        Fault: it cannot be read.
+    """
     if name is None:
         return None
     try:

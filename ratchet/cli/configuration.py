@@ -101,6 +101,14 @@ class ClockTable(_Table):
     )
 
 
+class BundleTable(_Table):
+    """Where OPA servers fetch the policy."""
+
+    listen: Listen | None = Field(None, description="host:port of GET /ratchet.tar.gz; none: it is not served")
+    token_file: str | None = Field(None, description="a file with the bearer token that OPA must send")
+    beyond_loopback: bool = Field(False, description="listen on an address that other machines reach; needs a token")
+
+
 class OpaTable(_Table):
     """A running OPA that proves what the bundle does; without one, Rego is evaluated in this process."""
 
@@ -139,6 +147,7 @@ class Config(_Table):
     bounds: BoundsTable = Field(BoundsTable(), description="how far a tightening may reach by itself")
     approvers: ApproversTable = Field(ApproversTable(), description="who may approve")
     clock: ClockTable = Field(ClockTable(), description="the one clock of the pipeline")
+    bundle: BundleTable = Field(BundleTable(), description="where OPA servers fetch the policy")
     opa: OpaTable = Field(OpaTable(), description="a running OPA that proves the bundle")
     alerts: AlertsTable = Field(AlertsTable(), description="where alerts and policy changes go")
     rules: RulesTable = Field(RulesTable(), description="detections")

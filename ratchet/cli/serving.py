@@ -1,4 +1,4 @@
-"""The HTTP servers of one Ratchet: the entrance for evidence and the console. Loopback unless told otherwise."""
+"""The HTTP servers of one Ratchet: the evidence entrance, the bundle, the console. Loopback unless told otherwise."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ def entrance(place: Home) -> Served:
     database = Database(place.database_path)
     app = Entrance(senders, database.log, database.blobs, place.config.tenant, now, time.monotonic).app()
     return server(app), [listening]
+
+
+def bundle(place: Home) -> Served | None:
+    """`GET /ratchet.tar.gz`, ready to run, where ratchet.toml says that it listens.
+
+    Raises:
+        Fault: the address is taken; others could reach it and nobody said so, or no token keeps them out.
+    """
+    from dashboards.console.serve import server
+    from ratchet.cli.composition import secret
+    from streams.stores.publish import app
+
+    table = place.config.bundle
+    if table.listen is None:
+        return None
+    token = secret(place, table.token_file, "bundle.token_file")
+    if table.beyond_loopback and not token:
+        raise Fault("no-secret", "bundle.beyond_loopback without bundle.token_file", "name a file that holds a token")
+    listening = _listen(table.listen, table.beyond_loopback, "bundle")
+    return server(app(place.path / "bundles" / "ratchet.tar.gz", token)), [listening]
 
 
 def console(place: Home, port: int | None = None) -> tuple[Served, str, str]:

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it."""
     from ratchet.cli.running import engine, run_live
-    from ratchet.cli.serving import console, entrance
+    from ratchet.cli.serving import bundle, console, entrance
 
     place = home(args)
     with engine(place) as running:
@@ -35,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
             said["entrance"] = f"http://{place.config.entrance.listen}/v1/evidence"
             if not place.config.entrance.senders:
                 said["senders"] = "nobody may send yet: `ratchet config token`, then [entrance.senders.NAME]"
+        published = bundle(place)
+        if published is not None:
+            servers.append(published)
+            said["bundle"] = f"http://{place.config.bundle.listen}/ratchet.tar.gz"
         if not args.no_console:
             served, said["console"], said["token"] = console(place)
             servers.append(served)
