@@ -1,1 +1,1 @@
-"""The console: what people watch in a browser. `app.create` makes it, `serve` lets it listen on loopback."""
+"""The console: what people watch in a browser. `app.create` makes it, `serve.server` serves it."""

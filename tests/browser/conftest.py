@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def console(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Itera
     pipeline = run(tmp_path_factory.mktemp("data"))
     token = LoginToken("rana")
     secret = token.issue(datetime.now(UTC))
-    listening = serve.listen()
+    listening = socket.create_server(("127.0.0.1", 0))
     server = serve.server(
         app.create(
             pipeline.reader,
