@@ -181,7 +181,7 @@ def test_members_that_are_signed_and_unknown_do_not_matter() -> None:
     assert faults(read({**BUNDLE, "tcb_info": text, "tcb_info_signature": WORLD.sign(text)})) == {}
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(at=st.integers(0, len(BUNDLE["tcb_info"]) - 1), to=st.sampled_from('0129aZ"{}[],: '))
 def test_any_change_of_the_signed_text_is_refused(at: int, to: str) -> None:
     text = BUNDLE["tcb_info"][:at] + to + BUNDLE["tcb_info"][at + 1 :]
@@ -200,6 +200,14 @@ def test_a_pck_may_not_sign_tcb_info() -> None:
     text = BUNDLE["tcb_info"]
     forged = raw_signature(key("Test SGX PCK Certificate"), text.encode()).hex()
     document = {**BUNDLE, "tcb_info_signature": forged, "tcb_info_issuer_chain": WORLD.chain().decode()}
+    assert faults(read(document)) == {Kind.INTEL_TCB_INFO: {"signer_not_entitled"}}
+
+
+def test_only_the_tcb_signer_may_sign_tcb_info() -> None:
+    other = certificate("Test SGX Something Else", WORLD.root_name)
+    text = BUNDLE["tcb_info"]
+    signature = raw_signature(key("Test SGX Something Else"), text.encode()).hex()
+    document = {**BUNDLE, "tcb_info_signature": signature, "tcb_info_issuer_chain": pem(other).decode()}
     assert faults(read(document)) == {Kind.INTEL_TCB_INFO: {"signer_not_entitled"}}
 
 
@@ -246,6 +254,27 @@ def test_a_list_signed_by_another_key_revokes_nothing_and_clears_nobody() -> Non
     assert faults(read(document)) == {Kind.INTEL_CRL: {"signature_invalid"}}
     proof = verify(Evidence(WORLD.quote()), Collateral((WORLD.root(),), read(document, NOW - DAY)), NOW)
     assert codes(proof, StepName.REVOCATION) == {"crl_missing"}
+
+
+def test_a_list_of_a_ca_of_the_same_name_with_another_key_is_another_cas() -> None:
+    """A CA that was renewed with a new key: each key's list speaks of what that key issued."""
+    second = certificate(WORLD.ca_name, WORLD.root_name, ca=True, path_length=0, key_name="second")
+    builder = x509.CertificateRevocationListBuilder().issuer_name(name_of(WORLD.ca_name))
+    builder = builder.last_update(NOW - DAY).next_update(NOW + DAY)
+    der = builder.sign(key("second"), SHA256()).public_bytes(Encoding.DER)
+    document = {**BUNDLE, "pck_crl": der.hex(), "pck_crl_issuer_chain": pem(second).decode()}
+    found = read(document, NOW - DAY)
+    assert faults(found) == {}
+    proof = verify(Evidence(WORLD.quote()), Collateral((WORLD.root(),), found), NOW)
+    assert codes(proof, StepName.REVOCATION) == {"crl_missing"}
+
+
+def test_tcb_info_for_another_pce_says_nothing_of_this_platform() -> None:
+    text = compact({**WORLD.tcb_info(), "pceId": "0001"})
+    collateral = WORLD.collateral({**BUNDLE, "tcb_info": text, "tcb_info_signature": WORLD.sign(text)})
+    proof = verify(Evidence(WORLD.quote()), collateral, NOW)
+    assert codes(proof, StepName.COLLATERAL) == {"tcb_info_mismatch"}
+    assert proof.tcb is None
 
 
 # Content.
@@ -473,7 +502,7 @@ some_known = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(some_known, max_size=6), st.lists(st.tuples(days, st.integers(-1, 1)), min_size=1, max_size=8))
 def test_what_is_remembered_of_a_choice_never_changes_it(several: list[Known], moments: list[tuple[int, int]]) -> None:
     remembering = Collateral((), several)
@@ -490,6 +519,25 @@ def test_what_is_remembered_of_a_choice_never_changes_it(several: list[Known], m
             assert chosen.rank == max(k.rank for k in valid or sound)
 
 
+def test_the_last_moment_of_validity_is_valid_and_the_next_is_not() -> None:
+    older, newer = known(NOW, 20, 0, 9), known(NOW, 21, 0, 3)
+    collateral = Collateral((), [older, newer])
+    end = NOW + 3 * DAY
+    for _ in range(2):
+        assert collateral.choose(Kind.INTEL_TCB_INFO, TCB_KEY, end) is newer
+        assert collateral.choose(Kind.INTEL_TCB_INFO, TCB_KEY, end + timedelta(microseconds=1)) is older
+
+
+def test_one_document_may_say_two_things_of_one_platform() -> None:
+    """An unsound statement does not hide the sound one beside it."""
+    spoilt = {"tcbInfo": BUNDLE["tcb_info"], "tcbInfoSignature": "00" * 64, "tcbInfoIssuerChain": SIGNERS}
+    good = {**spoilt, "tcbInfoSignature": BUNDLE["tcb_info_signature"]}
+    collateral = Collateral((), read({"platforms": [spoilt, good]}))
+    chosen = collateral.choose(Kind.INTEL_TCB_INFO, TCB_KEY, NOW)
+    assert chosen is not None
+    assert chosen.reasons == ()
+
+
 def test_the_memo_is_bounded_and_forgets_the_oldest_first() -> None:
     memo = Memo()
     for i in range(3 * Memo.LIMIT):
@@ -502,7 +550,7 @@ def test_the_memo_is_bounded_and_forgets_the_oldest_first() -> None:
 # Bad input, and the real thing.
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
 def test_random_documents_never_raise_anything_else(raw: bytes) -> None:
     for document in (raw, b"{" + raw, json.dumps({"tcb_info": raw.decode("latin-1"), "pck_crl": raw.hex()}).encode()):
@@ -513,7 +561,7 @@ def test_random_documents_never_raise_anything_else(raw: bytes) -> None:
         assert all(k.reasons for k in found)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_mutated_bundle_never_raises_and_never_gains_a_sound_statement(data: st.DataObject) -> None:
     raw = bytearray(json.dumps(BUNDLE).encode())

@@ -169,6 +169,7 @@ def test_tdx_is_not_judged_by_documents_for_sgx() -> None:
 # Bad input.
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=1500))
 def test_random_bytes_never_raise(raw: bytes) -> None:
     proof = verify(Evidence(raw, Format.TDX_QUOTE, challenge=raw), V4.collateral(), NOW)
@@ -180,7 +181,7 @@ QUOTES = [V4.quote(), V5.quote(tee_tcb_svn2=bytes([3, 0, 3]), trailing=bytes(70)
 COLLATERAL = V5.collateral()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_mutation_is_refused_where_it_is_signed_and_harmless_elsewhere(data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from(QUOTES))
@@ -200,12 +201,14 @@ def test_a_mutation_is_refused_where_it_is_signed_and_harmless_elsewhere(data: s
         assert proof.genuine
 
 
+@settings(deadline=None)
 @given(cut=st.integers(0, len(QUOTES[0]) - 1))
 def test_every_truncation_is_a_reason(cut: int) -> None:
     proof = verify(Evidence(QUOTES[0][:cut], Format.TDX_QUOTE), COLLATERAL, NOW)
     assert codes(proof, StepName.PARSE) == {"evidence_unreadable"}
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, 1400), value=st.binary(min_size=1, max_size=8))
 def test_lengths_that_lie_are_seen_before_anything_is_read(at: int, value: bytes) -> None:
     raw = QUOTES[0][:at] + value + QUOTES[0][at + len(value) :]
