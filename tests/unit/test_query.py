@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ratchet.event import Event, derived_id
 from ratchet.ports import Record
-from ratchet.query import MAX_DEPTH, MAX_LENGTH, MAX_TERMS, BadQuery, parse
+from ratchet.query import IDENTITIES, MAX_DEPTH, MAX_LENGTH, MAX_TERMS, BadQuery, parse
 from streams.archive.sqlite import SqliteReader
 from streams.sqlite import Database
 
@@ -229,7 +229,12 @@ _FIELDS = [
 ]
 _NAMES = st.sampled_from([*_FIELDS, "time", "topic", "type", "subject", "id"])
 _VALUES = st.sampled_from(_WORDS + _QUOTED)
-_TERMS = st.builds(lambda f, v: f"{f}:{v}", _NAMES, _VALUES | st.sampled_from(_RANGES)) | _VALUES
+_RANGED = _NAMES.filter(lambda name: name not in IDENTITIES)  # an identity has no order
+_TERMS = (
+    st.builds(lambda f, v: f"{f}:{v}", _NAMES, _VALUES)
+    | st.builds(lambda f, v: f"{f}:{v}", _RANGED, st.sampled_from(_RANGES))
+    | _VALUES
+)
 _QUERIES = st.recursive(
     _TERMS,
     lambda q: (
