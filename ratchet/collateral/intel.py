@@ -285,9 +285,10 @@ class _Reader:
         try:
             crl = read_crl(statement.signed)
         except BadCertificate as error:
-            return self._unreadable(Kind.INTEL_CRL, "crl", error) if statement.chain else None
-        if "SGX" not in crl.issuer_name and all(root_certificate(r).subject != crl.issuer for r in self.roots):
-            return None
+            return self._unreadable(Kind.INTEL_CRL, "crl", error) if statement.named else None
+        roots = [root_certificate(root).subject for root in self.roots]
+        if not statement.named and "SGX" not in crl.issuer_name and crl.issuer not in roots:
+            return None  # another vendor's
         signer, reasons = self._crl_signer(crl, statement.chain)
         until = crl.next_update
         if until is None:

@@ -36,8 +36,9 @@ class Statement:
 
     Attributes:
         what: `TCB_INFO`, `QE_IDENTITY` or `CRL`.
-        value: what `signed` says, parsed; None for a CRL.
-        signed: the bytes that the signature covers; of a CRL the whole DER.
+        value: what `signed` says, parsed; None for a CRL, and where it is no JSON.
+        signed: the bytes that the signature covers; of a CRL the whole DER, or what stands in its place.
+        named: whether the document calls it so; a file that merely looks like a CRL may be somebody else's.
         signature: 64 bytes, r and s; empty where it is missing or malformed, and for a CRL, which holds its own.
         chain: certificates that came with it, as PEM; empty where none did.
     """
@@ -47,6 +48,7 @@ class Statement:
     signed: bytes
     signature: bytes
     chain: bytes
+    named: bool = True
 
 
 class NotIntel(ValueError):
@@ -88,9 +90,11 @@ def statements(document: bytes) -> tuple[Statement, ...]:
         if start.startswith(b"{"):
             found = tuple(_of_object(document.decode("utf-8"), {}, nested=False))
         elif start.startswith(b"-----BEGIN "):
-            found = tuple(Statement(CRL, None, crl, b"", document) for crl in pem_blocks(document, b"X509 CRL"))
+            found = tuple(
+                Statement(CRL, None, crl, b"", document, named=False) for crl in pem_blocks(document, b"X509 CRL")
+            )
         else:
-            found = (Statement(CRL, None, document, b"", b""),) if document[:1] == b"\x30" else ()
+            found = (Statement(CRL, None, document, b"", b"", named=False),) if document[:1] == b"\x30" else ()
     except (BadCertificate, RecursionError, ValueError) as error:
         raise NotIntel(str(error)) from None
     if not found:
@@ -162,19 +166,20 @@ def _of_object(text: str, headers: Mapping[str, str], *, nested: bool) -> Iterat
         chain = _chain(what, chains)
         if isinstance(member.value, dict):
             signature = _signature(members, f"{name}signature", "signature")
-            yield Statement(what, member.value, text[member.start : member.end].encode(), signature, chain)
+            yield Statement(
+                what, member.value, text[member.start : member.end].encode("utf-8", "replace"), signature, chain
+            )
         elif isinstance(member.value, str):
-            value = _DECODER.decode(member.value)
+            value = _value(member.value)
             if isinstance(value, dict) and "signature" in value:  # the PCS answer itself, kept as text
                 inner = _members(member.value)
                 whole = next((inner[n] for n in _INNER if n in inner), None)
-                if whole is None:
-                    raise ValueError(f"{name} is signed, but holds nothing that is known")
-                signed = member.value[whole.start : whole.end].encode()
-                yield Statement(what, whole.value, signed, _signature(inner, "signature"), chain)
+                start, end = (whole.start, whole.end) if whole is not None else (0, 0)
+                signed = member.value[start:end].encode("utf-8", "replace")
+                yield Statement(what, whole and whole.value, signed, _signature(inner, "signature"), chain)
             else:
                 signature = _signature(members, f"{name}signature", "signature")
-                yield Statement(what, value, member.value.encode(), signature, chain)
+                yield Statement(what, value, member.value.encode("utf-8", "replace"), signature, chain)
 
     for name in ("rootcacrl", "pckcrl", "crl"):
         member = members.get(name)
@@ -217,6 +222,13 @@ def _headers(value: Json) -> dict[str, str]:
     return found
 
 
+def _value(text: str) -> Json:
+    try:
+        return _DECODER.decode(text)
+    except (RecursionError, ValueError):
+        return None
+
+
 def _chain(what: str, chains: Mapping[str, str]) -> bytes:
     """The issuer chain for a statement; PCS sends it URL-encoded in a header."""
     text = next((chains[name] for name in _CHAINS[what] if name in chains), "")
@@ -251,6 +263,9 @@ def _crls(text: str) -> list[bytes]:
         except ValueError:
             try:
                 raw = base64.b64decode(text, validate=True)
-            except binascii.Error:
-                raise ValueError("a revocation list that is neither PEM, hex nor base64") from None
-    return pem_blocks(raw, b"X509 CRL") if raw.startswith(b"-----BEGIN ") else [raw]
+            except (binascii.Error, ValueError):
+                return [raw]  # no list; whoever reads it will say so
+    try:
+        return (pem_blocks(raw, b"X509 CRL") or [raw]) if raw.startswith(b"-----BEGIN ") else [raw]
+    except BadCertificate:
+        return [raw]

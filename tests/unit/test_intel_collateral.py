@@ -168,6 +168,24 @@ def test_what_is_no_document_of_intels_is_none(document: bytes) -> None:
         read(document)
 
 
+@pytest.mark.parametrize(
+    ("member", "kind", "codes"),
+    [
+        ("tcb_info", Kind.INTEL_TCB_INFO, {"document_unreadable"}),
+        ("qe_identity", Kind.INTEL_QE_IDENTITY, {"document_unreadable"}),
+        ("pck_crl", Kind.INTEL_CRL, {"document_unreadable"}),
+        ("root_ca_crl", Kind.INTEL_CRL, {"document_unreadable"}),
+    ],
+)
+@pytest.mark.parametrize("junk", ["zz", "00", "{", "[]", "-----BEGIN X509 CRL-----\nAAAA", "[" * 50_000, "\ud800"])
+def test_one_member_that_cannot_be_read_does_not_spoil_the_others(
+    member: str, kind: Kind, codes: set[str], junk: str
+) -> None:
+    found = read({**BUNDLE, member: junk})
+    assert faults(found) == {kind: codes}
+    assert len(found) == 4
+
+
 # Who may say so.
 
 
