@@ -16,9 +16,10 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -142,10 +143,6 @@ class Guard:
         if len(given) != 1 or given[0].lower() not in self._hosts:
             return page("Unknown host", "Open the console at the address that it printed when it started.", 400)
         host, method, path = given[0].lower(), scope["method"], scope["path"]
-        query = scope["query_string"]
-        if path == "/login":
-            # Servers log the request line after the answer: what they then find holds no secret.
-            scope["query_string"] = b""
         if method not in _READS and method != "POST":
             return page("Not a method of this console", "It reads with GET and decides with POST.", 405)
         if method == "POST" and (refusal := _refuse_write(headers, f"{scope['scheme']}://{host}")):
@@ -153,19 +150,11 @@ class Guard:
         if path.startswith("/static/"):
             return None
         if path == "/login":
-            if method == "POST":
-                return None
-            secret = (parse_qs(query.decode("latin-1")).get("token") or [""])[0]
-            if not secret:
-                return _sign_in()
-            if method == "HEAD" or "prefetch" in headers.get("sec-purpose", ""):
-                # What only looks ahead must not use the token up.
-                return page("Not yet", "Open this link in a window.", 503)
-            return self._login(secret, host, scope["scheme"] == "https")
+            return None if method == "POST" else _sign_in(200)
         key = self._key(headers, host, scope["scheme"] == "https")
         session = self._sessions.get(key) if key else None
         if key is None or session is None or session.until <= self._now():
-            return _sign_in()
+            return _sign_in(401)
         if path == "/logout" and method == "POST":
             del self._sessions[key]
             return page("Signed out", "Start the console again for a new login link.", 200)
@@ -173,7 +162,10 @@ class Guard:
         return None
 
     async def _posted(self, request: Request) -> Response:
-        form = await request.form(max_fields=1, max_files=0)
+        try:
+            form = await request.form(max_fields=1, max_files=0)
+        except (HTTPException, MultiPartException):
+            return page("Not a form", "Use the form of this page.", 400)
         return self._login(
             str(form.get("token", "")).strip(), request.headers["host"].lower(), request.url.scheme == "https"
         )
@@ -238,14 +230,15 @@ def page(title: str, text: str, status: int, form: str = "") -> HTMLResponse:
     )
 
 
-def _sign_in() -> HTMLResponse:
+def _sign_in(status: int) -> HTMLResponse:
+    """The form that takes the token: in a body, since addresses end up in logs and histories."""
     return page(
         "Sign in",
         "The console printed a token when it started. It is good once, for ten minutes; start the console again for a "
         "new one.",
-        401,
+        status,
         '<form method="post" action="/login"><label for="token">Token</label> <input id="token" name="token" '
-        'autocomplete="off" required autofocus> <button class="go">Sign in</button></form>',
+        'type="password" autocomplete="off" required autofocus> <button class="go">Sign in</button></form>',
     )
 
 

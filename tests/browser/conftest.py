@@ -94,9 +94,11 @@ def console(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Itera
     thread.start()
     origin = f"http://{serve.hosts(listening)[0]}"
     context = browser.new_context()
-    answer = context.new_page().goto(f"{origin}/login?token={secret}")
-    assert answer is not None
-    assert answer.ok, answer.text()
+    page = context.new_page()
+    page.goto(f"{origin}/login")
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{origin}/")
     cookies = context.cookies()
     context.close()
     yield Console(pipeline, origin, cookies)

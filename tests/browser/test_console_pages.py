@@ -51,6 +51,16 @@ def test_every_page_can_be_used_by_everybody(browse: Browse, path: str, size: st
     assert page.evaluate("performance.getEntriesByType('navigation')[0].decodedBodySize") < 55_000
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_that_asks_for_the_token_is_for_everybody(
+    browse: Browse, console: Console, theme: str
+) -> None:
+    page = browse("/help", "phone", color_scheme=theme)
+    page.goto(f"{console.origin}/login")
+    assert faults(page) == []
+    expect(page.get_by_label("Token")).to_be_focused()
+
+
 def test_axe_runs_and_sees_a_planted_fault(browse: Browse) -> None:
     page = browse("/")
     page.evaluate(

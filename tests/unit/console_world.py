@@ -431,5 +431,5 @@ class Browser:
         return self.ask(path, "POST", {"origin": origin}, data=data)
 
     def sign_in(self) -> Browser:
-        assert self.ask(f"/login?token={self.secret}").status_code == 303
+        assert self.post("/login", {"token": self.secret}).status_code == 303
         return self
