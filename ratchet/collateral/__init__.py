@@ -50,7 +50,7 @@ class Root:
 
 
 class Kind(StrEnum):
-    """Kinds of collateral; the key of each, always behind `<root name>/`."""
+    """Kinds of collateral; the key of each, behind `<root name>/`, or `untrusted/` where it leads to no root."""
 
     INTEL_TCB_INFO = "intel.tcb-info"  # <tee>/<fmspc lower-case hex>
     INTEL_QE_IDENTITY = "intel.qe-identity"  # QE | TD_QE | QVE
