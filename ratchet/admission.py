@@ -12,7 +12,10 @@ from ratchet.reason import Reason
 
 
 def presented(source: Mapping[str, Json]) -> dict[str, Json]:
-    """What a store is asked about a machine, from the data of a verdict or from a signal (docs/events.md)."""
+    """What a store is asked about a machine, from the data of a verdict or from a signal (docs/events.md).
+
+    `genuine` is narrower here than there: a store has no step for collateral, so what a quote lacks of it counts.
+    """
     claims = source.get("claims") if "claims" in source else source
     claims = claims or {}
     if "genuine" in source:
@@ -21,6 +24,11 @@ def presented(source: Mapping[str, Json]) -> dict[str, Json]:
         outcome = {step["name"]: step["outcome"] for step in source.get("steps", ())}
         must = ("parse", "chain", "signature", "binding")
         genuine = "failed" not in outcome.values() and all(outcome.get(name) == "passed" for name in must)
+    if source.get("tee") in ("sgx", "tdx"):
+        # The PCK signs the report of any enclave that may ask it. Until the quoting enclave was held against Intel's
+        # identity, which gives a TCB status, another may have made the quote: no store is told that it is genuine.
+        status = (source.get("tcb") or {}).get("merged") if "claims" in source else source.get("tcb_status")
+        genuine = genuine and status is not None
     return {
         "family": source.get("family"),
         "tee": source.get("tee"),

@@ -369,9 +369,10 @@ def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
 def _intel_status(proof: Proof, found: _Finding) -> None:
     tcb, policy = proof.tcb, found.policy
     if tcb is None:
+        # Never excused: without the QE identity, any enclave that the PCK vouches for may have made this quote.
         found.not_checked(
             HARDWARE,
-            "collateral",
+            "tcb_status",
             Reason("tcb_unknown", "tcb_info", None, "TCB info for this platform", "Intel PCS API v4, Get TCB info",
                    "fetch TCB info and QE identity"),
         )  # fmt: skip

@@ -120,7 +120,7 @@ def simulate(fleet: Iterable[Mapping[str, Json]], before: Floor | None, after: F
         if machine["family"] != after.family:
             continue
         considered += 1
-        ask = presented(machine)
+        ask = _known(machine)
         if objections(ask, {after.family: before or nothing}, policy.reference_values):
             already += 1
             continue
@@ -147,7 +147,7 @@ def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -
     for machine in sorted(fleet, key=lambda m: str(m["subject"])):
         if machine["family"] != floor.family:
             continue
-        ask = presented(machine)
+        ask = _known(machine)
         kind = refuse if objections(ask, {floor.family: floor}, values) else admit
         if len(kind) < FROM_FLEET and _plain(ask):
             kind.append(ask)
@@ -160,6 +160,13 @@ def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -
     refuse += bad
     refuse.append({**(admit[0] if admit else _ask(floor, measurement, {}, {})), "genuine": False})
     return Samples(refuse=tuple(refuse), admit=tuple(admit))
+
+
+def _known(machine: Mapping[str, Json]) -> dict[str, Json]:
+    """What a store will be asked once the vendor's statements are at hand that a proposal comes of: a machine of which
+    too little is known to be admitted today counts as one that a floor may keep out.
+    """
+    return {**presented(machine), "genuine": machine["genuine"] is True}
 
 
 def _plain(ask: Mapping[str, Json]) -> bool:

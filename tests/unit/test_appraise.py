@@ -219,6 +219,15 @@ def test_without_tcb_info_an_intel_machine_is_not_judged() -> None:
     assert "tcb_unknown" in codes(verdict)
 
 
+def test_no_policy_takes_a_quote_whose_quoting_enclave_was_never_held_against_intels() -> None:
+    lax = replace(POLICY, may_be_impossible=NAMEABLE)
+    seen = proof(TDX, None, collateral=Outcome.NOT_POSSIBLE)
+    verdict = appraise(seen, lax, AT)
+    assert seen.genuine
+    assert verdict.tier is Tier.NONE
+    assert verdict.barred == ("tcb_status",)
+
+
 def test_a_status_that_nobody_knows_yet_is_not_good() -> None:
     verdict = tdx("SomethingNew")
     assert verdict.tier is Tier.NONE
@@ -486,6 +495,21 @@ def test_a_verdict_and_its_signal_ask_a_store_the_same() -> None:
     failed = [{**s, "outcome": "failed"} if s["name"] == "freshness" else s for s in passed]
     assert presented({**verdict, "steps": failed})["genuine"] is False
     assert presented({**verdict, "claims": None, "steps": []})["genuine"] is False
+
+
+@pytest.mark.parametrize("tee", ["sgx", "tdx"])
+def test_no_store_is_told_that_a_quote_is_genuine_whose_quoting_enclave_nobody_knows(tee: str) -> None:
+    """The PCK signs the report of any enclave that may ask: without the QE identity the quote may be anybody's."""
+    claims = {"measurement": MEASURED, "debug": False, "tcb": {}, "bits": {}}
+    steps = [
+        {"name": name.value, "outcome": "not_possible" if name is StepName.COLLATERAL else "passed"}
+        for name in StepName
+    ]
+    verdict = {"family": f"{tee}/00", "tee": tee, "claims": claims, "steps": steps, "tcb": None}
+    signal = {"family": f"{tee}/00", "tee": tee, "genuine": True, "tcb_status": None, **claims}
+    assert presented(verdict)["genuine"] is presented(signal)["genuine"] is False
+    assert presented({**verdict, "tcb": {"merged": "UpToDate"}})["genuine"] is True
+    assert presented({**signal, "tcb_status": "UpToDate"})["genuine"] is True
 
 
 @pytest.mark.parametrize(
