@@ -52,9 +52,7 @@ def test_every_page_can_be_used_by_everybody(browse: Browse, path: str, size: st
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_that_asks_for_the_token_is_for_everybody(
-    browse: Browse, console: Console, theme: str
-) -> None:
+def test_the_page_that_asks_for_the_token_is_for_everybody(browse: Browse, console: Console, theme: str) -> None:
     page = browse("/help", "phone", color_scheme=theme)
     page.goto(f"{console.origin}/login")
     assert faults(page) == []
