@@ -17,7 +17,7 @@ demo: $(READY)  ## Run a week of a simulated fleet, then open the console (ONCE=
 	@$(BIN)/ratchet demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(READY) check  ## Every check and test; names what it skips and how to get it (RATCHET_REQUIRE=all: a skip fails)
-	@PATH="$(CURDIR)/.cache/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+	@PATH="$(CURDIR)/.cache/bin:$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(READY)  ## Style, types and the direction of imports
 	@$(BIN)/ruff check .
