@@ -1,7 +1,9 @@
 """Approvals: who may let a floor change, and the signature that says so.
 
-What is signed is ASCII: `ratchet-approve:<verb>:<hash of the proposal>`, by Ed25519 (RFC 8032, "pure"). The hash covers
-the floor, the floor before it and the machines it would refuse, so an approver signs what was shown.
+What is signed is ASCII: `ratchet-approve:<verb>:<hash of the proposal>:<attempt>`, by Ed25519 (RFC 8032, "pure"). The
+hash covers the floor, the floor before it and the machines it would refuse, so an approver signs what was shown. The
+attempt is how many changes were sent for it so far: every sending and every going back makes another, so nobody who can
+write decisions can say again, later and unasked, what an approver said once.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Approvers:
                 Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
             except ValueError:
                 raise ValueError(f"approvers.keys.{name}: not an Ed25519 public key in hex") from None
-        if len({key.lower() for key in self.keys.values()}) != len(self.keys):
+        if len({bytes.fromhex(key) for key in self.keys.values()}) != len(self.keys):
             raise ValueError("approvers.keys: one key under two names would count twice")
 
     def to_data(self) -> dict[str, Json]:
@@ -62,31 +64,34 @@ def proposal_hash(data: Mapping[str, Json]) -> str:
     return digest(canonical({name: data[name] for name in ("proposal", "family", "floor", "before", "blast")}))
 
 
-def message(verb: str, hash: str) -> bytes:
+def message(verb: str, hash: str, attempt: int) -> bytes:
     """The bytes that are signed.
 
     Raises:
-        ValueError: not a verb of `VERBS`, or not a hash.
+        ValueError: not a verb of `VERBS`, not a hash, or not a number of changes.
     """
     if verb not in VERBS:
         raise ValueError(f"{verb!r} is none of {', '.join(VERBS)}")
     if len(hash) != 64 or set(hash) - set("0123456789abcdef"):
         raise ValueError("a proposal's hash is 64 lower-case hex digits")
-    return f"ratchet-approve:{verb}:{hash}".encode("ascii")
+    if attempt < 0:
+        raise ValueError("an attempt is the number of changes that were sent")
+    return f"ratchet-approve:{verb}:{hash}:{attempt}".encode("ascii")
 
 
-def sign(key: bytes, verb: str, hash: str) -> str:
+def sign(key: bytes, verb: str, hash: str, attempt: int) -> str:
     """The signature, hex.
 
     Args:
         key: the approver's private key, 32 bytes.
         verb: of `VERBS`.
         hash: the proposal's.
+        attempt: how many changes were sent for it when it was looked at.
     """
-    return Ed25519PrivateKey.from_private_bytes(key).sign(message(verb, hash)).hex()
+    return Ed25519PrivateKey.from_private_bytes(key).sign(message(verb, hash, attempt)).hex()
 
 
-def objection(approvers: Approvers, verb: str, hash: str, by: str, signature: str) -> Reason | None:
+def objection(approvers: Approvers, verb: str, hash: str, attempt: int, by: str, signature: str) -> Reason | None:
     """Why a signed decision does not count; None when it does. Raises for nothing that was sent."""
     key = approvers.keys.get(by)
     if key is None:
@@ -94,7 +99,7 @@ def objection(approvers: Approvers, verb: str, hash: str, by: str, signature: st
         return Reason("not_an_approver", "decision", by[:128], "a named approver", _SOURCE, remedy)
     try:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
-        public.verify(bytes.fromhex(signature), message(verb, hash))
+        public.verify(bytes.fromhex(signature), message(verb, hash, attempt))
     except (InvalidSignature, ValueError):
         remedy = "sign again: `ratchet approve` signs the proposal as it is now"
         return Reason(

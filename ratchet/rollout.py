@@ -14,7 +14,8 @@ Rules, each of which the tests hold it to:
 3. A failed receipt halts. So does any approver. What a receipt halted goes on with new approvals; what a person halted
    does not.
 4. Going back takes the quorum where it lets in what the floor in force refuses, else one approval.
-5. A loosening ends by itself, also one that came of going back: at `expires` the floor that it loosened returns.
+5. A loosening ends by itself, also one that came of going back: at `expires` the floor that it loosened returns. Only a
+   floor that never came into force does not return: it was loosened before it refused anybody.
 6. No event raises, whatever the state: what makes no sense in it changes nothing, and says so in a `Note`.
 
 Shadow and canary are not entered yet; they have their places in the table.
@@ -184,12 +185,15 @@ class RollBack:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """A store proved that it enforces the change of this attempt."""
+    """A store proved that it enforces the change of this attempt.
+
+    `lasts` is how many seconds a loosening is for; None where nothing stricter would return when it ends.
+    """
 
     store: str
     attempt: int
     at: datetime
-    lasts: int
+    lasts: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +307,8 @@ def _begin(rollout: Rollout, event: Begin) -> tuple[Rollout, tuple[Effect, ...]]
         return rollout, (Note("it had begun already"),)
     if event.automatic and not event.terms.loosening:
         return _send(rollout, False)
-    return replace(rollout, loosening=event.terms.loosening), ()
+    begun = replace(rollout, loosening=event.terms.loosening)
+    return begun, (Note("it would loosen what is in force: it waits for a quorum"),) if event.automatic else ()
 
 
 def _approve(rollout: Rollout, event: Approve) -> tuple[Rollout, tuple[Effect, ...]]:
@@ -351,7 +356,8 @@ def _confirm(rollout: Rollout, event: Confirm) -> tuple[Rollout, tuple[Effect, .
         return confirmed, (Note(f"{event.store} enforces it"),)
     if rollout.state is State.ROLLED_BACK:
         return confirmed, (Note(f"{event.store} enforces the floor before"), Restored())
-    expires = event.at + timedelta(seconds=event.lasts) if rollout.loosening else None
+    lasts = event.lasts if rollout.loosening else None
+    expires = None if lasts is None else event.at + timedelta(seconds=lasts)
     enforced = replace(confirmed, state=State.ENFORCED, expires=expires)
     return enforced, (Note(f"{event.store} enforces it"), Enforced())
 

@@ -4,12 +4,13 @@ Intents are whole: every change names the floors of all families of the tenant, 
 family of the fleet that has none yet gets an open floor, because a store refuses what it was told nothing of.
 
 Whether a proposal loosens is judged here, when it is sent, against the floors in force and being sent at that moment:
-what the proposal said of itself counts only where it is stricter.
+what the proposal said of itself counts only where it is stricter. A loosening that ends by itself is no measure: what
+comes after it is judged against the floor that will return, too, and when that ends, this is what returns.
 
 State:
 - `rollout/<proposal>` -> {proposal, tenant, state, approvals, history, change, receipts, quorum, expires, rollout,
   enforced, previous}: what people see, the state machine's own record, whether it ever came into force, and the record
-  of the floor that it then took the place of.
+  of the floor that returns when it goes.
 - `floor/<tenant>/<family>` -> {floor, proposal, change, since, stores: {store: revision}}: proven by receipts.
 - `sending/<tenant>/<family>` -> {proposal, floor}: approved, not proven yet.
 - `live/<tenant>/<family>` -> proposals that have not ended.
@@ -21,7 +22,7 @@ State:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ratchet import approval
 from ratchet.appraise import Policy
@@ -63,6 +64,9 @@ SOURCE = "/streams/roll-out"
 
 HISTORY = 200
 """Entries kept of one rollout: the first and the latest."""
+
+PATIENCE = timedelta(hours=1)
+"""How long the end of a loosening waits for another rollout of the family that is underway and may replace it."""
 
 _DECISIONS = {f"decision.{verb}.v1": verb for verb in approval.VERBS}
 
@@ -156,7 +160,7 @@ class RollOut:
         texts = [data.get(name) for name in ("proposal", "hash", "by", "signature")]
         comment = data.get("comment") or ""
         if not all(isinstance(text, str) and len(text) <= 256 for text in texts) or not isinstance(comment, str):
-            remedy = "decide with `ratchet approve` or the console"
+            remedy = "decide with `ratchet approve`"
             return [dead(record, self.name, "decision_malformed", "proposal, hash, by and signature are text", remedy)]
         proposal, hash, by, signature = (str(text) for text in texts)
         kept = state.get(f"rollout/{proposal}")
@@ -166,7 +170,12 @@ class RollOut:
         if hash != kept["proposal"]["hash"]:
             remedy = "look at the proposal again: what was signed is not what is proposed"
             return [dead(record, self.name, "decision_hash_mismatch", f"{hash} is not the proposal's hash", remedy)]
-        wrong = approval.objection(self._approvers, verb, hash, by, signature)
+        attempt = kept["rollout"]["attempt"]
+        if type(said := data.get("attempt")) is not int or said != attempt:
+            remedy = "look at the proposal again, then sign: what was signed before has been used, or is not asked now"
+            detail = f"signed for attempt {str(said)[:16]}; {attempt} changes were sent"
+            return [dead(record, self.name, "decision_out_of_turn", detail, remedy)]
+        wrong = approval.objection(self._approvers, verb, hash, attempt, by, signature)
         if wrong is not None:
             self._remember(proposal, event.time, by, f"{verb}: ignored, {wrong.code}", state)
             return [dead(record, self.name, wrong.code, f"{verb} by {by}: {wrong.want}", wrong.remedy)]
@@ -197,15 +206,17 @@ class RollOut:
             )
         happening: Happening = Fail(store, change["attempt"])
         if event.type == "receipt.confirmed.v1":
-            happening = Confirm(store, change["attempt"], event.time, self._approvers.loosening_lasts)
+            happening = Confirm(store, change["attempt"], event.time, self._lasts(kept, state))
         return self._apply(change["proposal"], happening, event.time, None, "", state)
 
     def _ticked(self, tick: Event, state: State) -> list[Output]:
-        """What ends by itself. It waits while another rollout of the family is underway, which may replace it."""
+        """What ends by itself. It waits a while for another rollout of the family, which may replace it."""
         out: list[Output] = []
         for key, ends in list(state.scan("expiring/")):
             proposal = key.removeprefix("expiring/")
-            if parse_time(ends) <= tick.time and state.get(key) is not None and not self._busy(proposal, state):
+            if state.get(key) is None or tick.time < (end := parse_time(ends)):
+                continue
+            if tick.time >= end + PATIENCE or not self._busy(proposal, state):
                 out += self._apply(proposal, Pass(tick.time), tick.time, None, "", state)
         return out
 
@@ -273,7 +284,7 @@ class RollOut:
                 return out + self._change(proposal, attempt, floor, _data(samples((), floor, self._policy)), at, state)
             case Enforced():
                 record = {"floor": kept["proposal"]["floor"], "proposal": proposal, **_proof(kept, at)}
-                state.put(key, {**kept, "enforced": True, "previous": self._in_force(tenant, family, state)})
+                state.put(key, {**kept, "enforced": True, "previous": self._lasting(tenant, family, proposal, state)})
                 state.put(f"floor/{tenant}/{family}", record)
                 self._sent_no_more(tenant, family, proposal, state)
                 return self._others(proposal, {At.ENFORCED, At.ROLLED_BACK}, Replace(proposal), at, state)
@@ -362,12 +373,39 @@ class RollOut:
         floor = self._policy.floors.get(family)
         if floor is None or is_open(floor):
             return None
-        return {"floor": floor.to_data(), "proposal": None, "change": None, "since": None, "stores": {}}
+        return {"floor": floor.to_data(), "proposal": None, **_NOT_PROVEN}
+
+    def _lasting(self, tenant: str, family: str, but: str, state: State) -> dict[str, Json] | None:
+        """The record of the floor in force; where a loosening is, of the one that returns when that ends.
+
+        `but` is the rollout that asks, which may be in force itself by now.
+        """
+        for proposal in self._live(tenant, family, state):
+            kept = _kept(proposal, state)
+            if proposal == but or kept["expires"] is None:
+                continue
+            if kept["state"] == At.ENFORCED:
+                return dict(kept["previous"]) if kept["previous"] else None
+            if kept["state"] == At.ROLLED_BACK:
+                return {"floor": kept["proposal"]["floor"], "proposal": proposal, **_NOT_PROVEN}
+        return self._in_force(tenant, family, state)
+
+    def _lasts(self, kept: Mapping[str, Json], state: State) -> int | None:
+        """How long this floor is for where it loosens; None where what would return is no stricter."""
+        said = kept["proposal"]
+        returns = self._lasting(kept["tenant"], said["family"], said["proposal"], state)
+        if returns is None or tightens(from_data(said["floor"]), from_data(returns["floor"])):
+            return None
+        return self._approvers.loosening_lasts
 
     def _terms(self, tenant: str, data: Mapping[str, Json], state: State) -> Terms:
-        """Against every floor that it would take the place of: in force, or being sent by another proposal."""
-        floor = from_data(data["floor"])
-        against = [self._in_force(tenant, data["family"], state), state.get(f"sending/{tenant}/{data['family']}")]
+        """Against every floor that it would take the place of: in force, to return, or being sent by another."""
+        floor, family = from_data(data["floor"]), data["family"]
+        against = [
+            self._in_force(tenant, family, state),
+            self._lasting(tenant, family, data["proposal"], state),
+            state.get(f"sending/{tenant}/{family}"),
+        ]
         others = [from_data(one["floor"]) for one in against if one and one.get("proposal") != data["proposal"]]
         loosening = not all(tightens(floor, other) for other in others)
         return Terms(loosening=loosening, quorum=self._approvers.quorum, lasts=self._approvers.loosening_lasts)
@@ -390,6 +428,10 @@ class RollOut:
         if len(history) >= HISTORY:
             history = [history[0], *history[-(HISTORY - 2) :]]
         state.put(key, {**kept, "history": [*history, entry]})
+
+
+_NOT_PROVEN: Mapping[str, Json] = {"change": None, "since": None, "stores": {}}
+"""Of a floor's record, as long as no receipt speaks of it."""
 
 
 def _kept(proposal: str, state: State) -> dict[str, Json]:

@@ -54,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
         print(describe(row))
     if args.dry_run:
         return Exit.DONE
+    if kind == "approved" and row["state"] not in ("proposed", "halted"):
+        # Nothing asks for it, and it could be used when something does: a signature is kept for its whole attempt.
+        raise Fault("not-asked-for", f"it is {row['state']}: there is nothing to approve", "", Exit.REFUSED)
     name = args.name or whoami()
     key = _key(place, name, args.key)
     if not args.yes:
@@ -61,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
             raise Fault("not-asked", "nobody is there to be asked", "say --yes", Exit.USAGE)
         if input(f"\nsign as {name}: {kind}? [y/N] ").strip().lower() not in ("y", "yes"):
             raise Fault("not-signed", "nothing was signed", "", Exit.REFUSED)
-    said = row["proposal"]
-    event = say_of_proposal(place, said, row["tenant"], kind, name, sign(key, kind, said["hash"]), args.reason)
+    said, attempt = row["proposal"], row["rollout"]["attempt"]
+    signature = sign(key, kind, said["hash"], attempt)
+    event = say_of_proposal(place, said, row["tenant"], kind, name, attempt, signature, args.reason)
     if args.json:
         print_json(event.envelope())
     else:

@@ -42,13 +42,21 @@ def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, by: str, c
 
 
 def say_of_proposal(
-    place: Home, proposal: Mapping[str, Json], tenant: str, kind: str, by: str, signature: str, comment: str
+    place: Home,
+    proposal: Mapping[str, Json],
+    tenant: str,
+    kind: str,
+    by: str,
+    attempt: int,
+    signature: str,
+    comment: str,
 ) -> Event:
     """Put a signed decision about a proposal on the log."""
     now = datetime.now(UTC)
     data = {
         "proposal": proposal["proposal"],
         "hash": proposal["hash"],
+        "attempt": attempt,
         "by": by,
         "signature": signature,
         "comment": comment,

@@ -21,27 +21,28 @@ HASH = "7c" * 32
 
 
 def test_what_is_signed_is_ascii_that_a_person_can_read() -> None:
-    assert message("approved", HASH) == b"ratchet-approve:approved:" + HASH.encode()
+    assert message("approved", HASH, 2) == b"ratchet-approve:approved:" + HASH.encode() + b":2"
 
 
 def test_a_named_approvers_signature_counts() -> None:
-    assert objection(APPROVERS, "approved", HASH, "ada", sign(ADA, "approved", HASH)) is None
+    assert objection(APPROVERS, "approved", HASH, 0, "ada", sign(ADA, "approved", HASH, 0)) is None
 
 
 @pytest.mark.parametrize(
     ("verb", "hash", "by", "signature", "code"),
     [
-        ("approved", HASH, "eve", sign(ADA, "approved", HASH), "not_an_approver"),
-        ("approved", HASH, "bob", sign(ADA, "approved", HASH), "approval_signature_invalid"),
-        ("approved", "8d" * 32, "ada", sign(ADA, "approved", HASH), "approval_signature_invalid"),
-        ("rolled_back", HASH, "ada", sign(ADA, "approved", HASH), "approval_signature_invalid"),
+        ("approved", HASH, "eve", sign(ADA, "approved", HASH, 0), "not_an_approver"),
+        ("approved", HASH, "bob", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
+        ("approved", "8d" * 32, "ada", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
+        ("rolled_back", HASH, "ada", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
+        ("approved", HASH, "ada", sign(ADA, "approved", HASH, 1), "approval_signature_invalid"),
         ("approved", HASH, "ada", "", "approval_signature_invalid"),
         ("approved", HASH, "ada", "zz", "approval_signature_invalid"),
-        ("sung", HASH, "ada", sign(ADA, "approved", HASH), "approval_signature_invalid"),
+        ("sung", HASH, "ada", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
     ],
 )
 def test_any_other_does_not(verb: str, hash: str, by: str, signature: str, code: str) -> None:
-    reason = objection(APPROVERS, verb, hash, by, signature)
+    reason = objection(APPROVERS, verb, hash, 0, by, signature)
     assert reason is not None
     assert reason.code == code
     assert reason.remedy
@@ -49,7 +50,7 @@ def test_any_other_does_not(verb: str, hash: str, by: str, signature: str, code:
 
 @given(verb=st.sampled_from(VERBS), by=st.text(max_size=8), signature=st.text(max_size=140))
 def test_nothing_that_is_sent_raises(verb: str, by: str, signature: str) -> None:
-    assert objection(APPROVERS, verb, HASH, by, signature) is not None
+    assert objection(APPROVERS, verb, HASH, 0, by, signature) is not None
 
 
 def test_the_hash_covers_what_was_shown() -> None:
@@ -62,6 +63,11 @@ def test_the_hash_covers_what_was_shown() -> None:
 def test_one_key_under_two_names_would_count_twice_and_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         Approvers(keys={"ada": public(ADA), "ada-again": public(ADA).upper()})
+
+
+def test_a_key_written_with_spaces_is_no_other_key() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        Approvers(keys={"ada": public(ADA), "ada-again": " ".join((public(ADA)[:32], public(ADA)[32:]))})
 
 
 @pytest.mark.parametrize("key", ["", "00", "zz" * 32])

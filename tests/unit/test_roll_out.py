@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ratchet.appraise import Policy, objections
 from ratchet.approval import Approvers, proposal_hash, sign
-from ratchet.event import BlobId, Event, canonical, derived_id, stamp
+from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
 from ratchet.floor import AmdFloor, Minimum, Provenance, floor_hash, from_data, is_open
 from ratchet.ports import Record
 from ratchet.simulate import Bounds, samples, simulate
@@ -72,6 +72,7 @@ class World:
         self.letters: list[Event] = []
         self.sent: list[Event] = []
         self.count = 0
+        self.said: dict[str, Any] = {}
 
     def tell(self, topic: str, type: str, subject: str, data: dict[str, Any], tenant: str = "default") -> list[Event]:
         """One event, a minute after the last; the changes that come of it."""
@@ -115,8 +116,11 @@ class World:
     def decide(self, proposal: str, by: str, verb: str = "approved", /, **changes: Any) -> list[Event]:
         kept = self.state.get(f"rollout/{proposal}")
         hash = kept["proposal"]["hash"] if kept else "00" * 32
-        signed = {"proposal": proposal, "hash": hash, "by": by, "signature": sign(KEYS[by], verb, hash), "comment": ""}
-        return self.tell("decisions", f"decision.{verb}.v1", proposal, {**signed, **changes})
+        attempt = kept["rollout"]["attempt"] if kept else 0
+        signature = sign(KEYS[by], verb, hash, attempt)
+        signed = {"proposal": proposal, "hash": hash, "attempt": attempt, "by": by, "signature": signature}
+        self.said = {**signed, "comment": ""}
+        return self.tell("decisions", f"decision.{verb}.v1", proposal, {**self.said, **changes})
 
     def receipt(self, change: str, store: str, outcome: str = "confirmed") -> list[Event]:
         kind = "confirmed" if outcome == "confirmed" else "failed"
@@ -211,7 +215,7 @@ def test_beyond_the_bounds_nothing_goes_by_itself() -> None:
 def test_decisions_that_do_not_count_are_dead_letters_and_change_nothing() -> None:
     world = World()
     proposal = world.propose(floor(20, exact=False))
-    good = sign(KEYS["ada"], "approved", world.rollout(proposal)["proposal"]["hash"])
+    good = sign(KEYS["ada"], "approved", world.rollout(proposal)["proposal"]["hash"], 0)
     for changes in (
         {"signature": "00" * 64},
         {"by": "eve"},
@@ -220,7 +224,9 @@ def test_decisions_that_do_not_count_are_dead_letters_and_change_nothing() -> No
         {"proposal": "nothing"},
         {"signature": 7},
         {"comment": ["no", "text"]},
-        {"signature": sign(KEYS["ada"], "rejected", world.rollout(proposal)["proposal"]["hash"])},
+        {"signature": sign(KEYS["ada"], "rejected", world.rollout(proposal)["proposal"]["hash"], 0)},
+        {"attempt": 1, "signature": sign(KEYS["ada"], "approved", world.rollout(proposal)["proposal"]["hash"], 1)},
+        {"attempt": False},
     ):
         assert world.decide(proposal, "ada", **changes) == []
     assert [one.data["code"] for one in world.letters] == [
@@ -232,6 +238,8 @@ def test_decisions_that_do_not_count_are_dead_letters_and_change_nothing() -> No
         "decision_malformed",
         "decision_malformed",
         "approval_signature_invalid",
+        "decision_out_of_turn",
+        "decision_out_of_turn",
     ]
     assert world.rollout(proposal)["state"] == "proposed"
     assert world.rollout(proposal)["approvals"] == []
@@ -243,7 +251,8 @@ def test_another_tenants_approver_says_nothing_here() -> None:
     world = World()
     proposal = world.propose(floor(20, exact=False))
     hash = world.rollout(proposal)["proposal"]["hash"]
-    data = {"proposal": proposal, "hash": hash, "by": "ada", "signature": sign(KEYS["ada"], "approved", hash)}
+    signature = sign(KEYS["ada"], "approved", hash, 0)
+    data = {"proposal": proposal, "hash": hash, "attempt": 0, "by": "ada", "signature": signature}
     assert world.tell("decisions", "decision.approved.v1", proposal, data, tenant="other") == []
     assert world.letters[-1].data["code"] == "decision_unknown_proposal"
 
@@ -276,6 +285,109 @@ def test_a_loosening_takes_its_quorum_and_ends_by_itself() -> None:
     assert world.in_force() == floor(24)
     assert world.rollout(proposal)["state"] == "rolled_back"
     assert world.tick(world.at + timedelta(days=30)) == []
+
+
+def test_what_follows_a_loosening_ends_with_it_or_is_as_strict_as_what_it_loosened() -> None:
+    """Else a loosening that was signed for a week, and one approval more, would be for ever."""
+    world = World()
+    world.enforced(floor(24))
+    world.enforced(floor(20))
+    between = world.propose(floor(22), floor(20), automatic=True)
+    assert world.rollout(between)["quorum"] == 2, "tighter than what is in force, and looser than what will return"
+    assert world.decide(between, "ada") == []
+    world.enforce(world.decide(between, "bob"))
+    assert world.in_force() == floor(22)
+    back = world.tick(world.at + timedelta(days=8))
+    assert back[0].data["intent"]["floors"][FAMILY] == floor(24).to_data()
+    world.enforce(back)
+    assert world.in_force() == floor(24)
+    assert world.tick(world.at + timedelta(days=30)) == []
+
+
+def test_what_is_as_strict_as_what_a_loosening_loosened_goes_by_itself_and_going_back_does_not_loosen_again() -> None:
+    world = World()
+    world.enforced(floor(24))
+    world.enforced(floor(20))
+    proposal = world.propose(floor(25), floor(20), automatic=True)
+    world.enforce(world.sent[-2:])
+    assert world.in_force() == floor(25)
+    assert world.rollout(proposal)["expires"] is None
+    assert world.decide(proposal, "ada", "rolled_back") == []
+    back = world.decide(proposal, "bob", "rolled_back")
+    assert back[0].data["intent"]["floors"][FAMILY] == floor(24).to_data()
+
+
+def test_what_follows_a_going_back_is_held_against_what_will_return() -> None:
+    world = World()
+    world.enforced(floor(20))
+    proposal = world.enforced(floor(24))
+    world.decide(proposal, "ada", "rolled_back")
+    world.enforce(world.decide(proposal, "bob", "rolled_back"))
+    between = world.propose(floor(22), floor(20), automatic=True)
+    assert world.decide(between, "ada") == [], "one is not enough, and it did not go by itself"
+    world.enforce(world.decide(between, "bob"))
+    assert world.in_force() == floor(22)
+    world.enforce(world.tick(world.at + timedelta(days=8)))
+    assert world.in_force() == floor(24)
+
+
+def test_a_floor_that_was_loosened_before_it_came_into_force_does_not_give_way_to_a_looser_one() -> None:
+    """It took a quorum against what was being sent; nobody signed that the floor before both shall return."""
+    world = World()
+    world.enforced(floor(20))
+    world.propose(floor(24), floor(20), automatic=True)
+    proposal = world.propose(floor(22), floor(20))
+    assert world.decide(proposal, "ada") == []
+    world.enforce(world.decide(proposal, "bob"))
+    assert world.in_force() == floor(22)
+    assert world.rollout(proposal)["expires"] is None
+    assert world.tick(world.at + timedelta(days=30)) == []
+
+
+def test_a_loosening_does_not_outlive_its_end_because_something_else_never_arrives() -> None:
+    world = World()
+    world.enforced(floor(24))
+    loose = world.enforced(floor(20))
+    stuck = world.propose(floor(25), floor(20), automatic=True)
+    ends = parse_time(world.rollout(loose)["expires"])
+    assert world.rollout(stuck)["state"] == "approved", "a store does not answer"
+    assert world.tick(ends + timedelta(minutes=30)) == []
+    back = world.tick(ends + timedelta(hours=2))
+    assert back[0].data["intent"]["floors"][FAMILY] == floor(24).to_data()
+    assert world.rollout(stuck)["state"] == "halted"
+
+
+def test_what_an_approver_said_once_cannot_be_said_again_by_others() -> None:
+    """Whoever can write to the log has every signature that was ever given."""
+    world = World()
+    proposal = world.propose(floor(22))
+    changes = world.decide(proposal, "ada")
+    approval = dict(world.said)
+    world.receipt(changes[0].data["change"], "git", "not_enforced")
+    assert world.rollout(proposal)["state"] == "halted"
+    assert world.tell("decisions", "decision.approved.v1", proposal, approval) == []
+    assert world.letters[-1].data["code"] == "decision_out_of_turn"
+    forged = {**approval, "attempt": 1}
+    assert world.tell("decisions", "decision.approved.v1", proposal, forged) == []
+    assert world.letters[-1].data["code"] == "approval_signature_invalid"
+    assert world.rollout(proposal)["state"] == "halted"
+    assert world.decide(proposal, "ada") != []
+
+
+def test_going_back_once_is_no_leave_to_go_back_again() -> None:
+    world = World()
+    world.enforced(floor(20))
+    proposal = world.enforced(floor(24))
+    world.decide(proposal, "ada", "rolled_back")
+    first = dict(world.said)
+    world.enforce(world.decide(proposal, "bob", "rolled_back"))
+    second = dict(world.said)
+    world.enforce(world.tick(world.at + timedelta(days=8)))
+    assert world.in_force() == floor(24)
+    for said in (first, second):
+        assert world.tell("decisions", "decision.rolled_back.v1", proposal, said) == []
+    assert world.in_force() == floor(24)
+    assert world.rollout(proposal)["state"] == "enforced"
 
 
 def test_a_newer_proposal_supersedes_one_that_waits() -> None:
@@ -462,8 +574,8 @@ def test_how_records_are_batched_does_not_show() -> None:
     proposal = world.propose(floor(20, exact=False))
     kept = world.rollout(proposal)
     data = kept["proposal"]
-    signature = sign(KEYS["ada"], "approved", data["hash"])
-    decision = {"proposal": proposal, "hash": data["hash"], "by": "ada", "signature": signature, "comment": ""}
+    signature = sign(KEYS["ada"], "approved", data["hash"], 0)
+    decision = {"proposal": proposal, "hash": data["hash"], "attempt": 0, "by": "ada", "signature": signature}
     records = [
         Record(1, "proposals", Event("1" * 64, "/t", "proposal.made.v1", FAMILY, AT, "default", data)),
         Record(2, "decisions", Event("2" * 64, "/t", "decision.approved.v1", proposal, AT, "default", decision)),
