@@ -61,7 +61,9 @@ class SqliteReader:
             del self._local.connection
 
     def _rows(self, sql: str, *parameters: Json) -> list[tuple[Json, ...]]:
-        return self._connection.execute(sql, parameters).fetchall()
+        # Numbered parameters are named ones to Python, which takes a sequence for them no longer from 3.14 on.
+        named = {str(n): value for n, value in enumerate(parameters, 1)}
+        return self._connection.execute(sql, named if "?1" in sql else parameters).fetchall()
 
     def _records(self, where: str, *parameters: Json) -> list[Record]:
         rows = self._rows(f"SELECT {COLUMNS} FROM log WHERE {where}", *parameters)  # noqa: S608  # constants of ours
