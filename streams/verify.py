@@ -17,6 +17,7 @@ from ratchet.appraise import Policy, Verdict, appraise
 from ratchet.collateral import Collateral, Root, parse
 from ratchet.event import BlobId, Event, Json, derived_id, parse_time, stamp
 from ratchet.evidence import Claims, Evidence, Format, Outcome, Proof, verify
+from ratchet.evidence.occasion import occasion
 from ratchet.floor import from_data
 from ratchet.ports import Blobs, Record
 from streams.clock import PARTITION, TENANT
@@ -223,6 +224,7 @@ def _verdict_event(
     data: dict[str, Json] = {
         "evidence": event.id,
         "blob": proof.evidence,
+        "occasion": occasion(evidence.raw, proof),
         "received": stamp(event.time),
         "late": late,
         "hint": dict(hint),
@@ -309,6 +311,7 @@ def signal(verdict: Event) -> dict[str, Json]:
         "labels": data["hint"].get("labels") or {},
         "evidence": data["evidence"],
         "blob": data["blob"],
+        "occasion": data.get("occasion") or data["blob"],
         "tier": data["tier"],
         "genuine": data["genuine"],
         "failed": [step["name"] for step in data["steps"] if step["outcome"] == Outcome.FAILED.value],

@@ -46,14 +46,16 @@ class Correlator:
     def signal(self, memory: Memory, signal: Signal) -> list[Event]:
         """A verdict on one piece of evidence."""
         tenant, at = signal["tenant"], parse_time(signal["time"])
-        blob = f"blob/{tenant}/{signal['blob']}"
-        first = memory.get(blob)
+        # By its bytes too: others' certificates beside them are no other evidence, and then it is not proven again.
+        marks = {f"blob/{tenant}/{signal['blob']}", f"occasion/{tenant}/{signal.get('occasion') or signal['blob']}"}
+        first = next((seen for mark in sorted(marks) if (seen := memory.get(mark)) is not None), None)
         if first is not None:
             return self._replayed(memory, signal, at, first)
         failed = ACCUSING & set(signal.get("failed") or ())
         if not failed:
             # What failed once may be sent again; it fails again, which is not a replay.
-            memory.put(blob, [signal["evidence"], signal["time"], signal["hint"]])
+            for mark in sorted(marks):
+                memory.put(mark, [signal["evidence"], signal["time"], signal["hint"]])
         if signal["genuine"]:
             return self._proven(memory, signal, at)
         action = observed.REFUSED if failed else observed.COLLATERAL if signal.get("failed") else observed.UNPROVEN
@@ -97,13 +99,13 @@ class Correlator:
     # Signals
 
     def _replayed(self, memory: Memory, signal: Signal, at: datetime, first: Sequence[str]) -> list[Event]:
-        """Old bytes prove nothing now: they renew nothing, end no silence, and tell only who sent them."""
+        """Old evidence, however dressed, proves nothing now: it renews nothing, and tells only who sent it."""
         evidence, time, sender = first
         if evidence == signal["evidence"]:
             return []
         seen = observed.of_signal(signal, observed.REPLAYED)
         seen["attestation.first_seen"], seen["attestation.first_sender"] = time, sender
-        got, want = f"bytes first sent by {sender} at {time}", "evidence made for this occasion"
+        got, want = f"evidence first sent by {sender} at {time}", "evidence made for this occasion"
         why = Reason("evidence_replayed", "evidence", got, want, evidence).to_data()
         return self._found(memory, signal, at, [seen], subject=f"hint:{signal['hint']}", why=[why])
 

@@ -7,6 +7,7 @@
 | `open/<tenant>/<subject>` | rule -> its open alert: causes and guests that show it, said or not |
 | `known/<tenant>/<identity>` | firmware marks, and when the machine's due entries lie |
 | `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, sender] |
+| `occasion/<tenant>/<occasion>` | the same, of evidence that was signed once, however it is dressed |
 | `burst/<rule>/<tenant>/<place>` | senders in trouble there: name -> [time, verdict event] |
 | `due/<time>/<kind>/<tenant>/<subject>` | what a Tick past that time must look at: [kind, tenant, subject] |
 | `clock` | time of the latest Tick |

@@ -308,6 +308,16 @@ def test_a_replay_names_who_sent_it_now_and_who_did_first(world: World, sender: 
     assert world.state.get("standing/acme/chip:n01")["seen"] == stamp(NOON)  # type: ignore[index]  # it is there
 
 
+def test_evidence_dressed_otherwise_is_a_replay_all_the_same_and_keeps_nobody_alive(world: World) -> None:
+    first = signal(occasion="0c" * 32)
+    world.hears(first)
+    again = signal(at=NOON + HOUR, occasion="0c" * 32)
+    assert again["blob"] != first["blob"]
+    [alert] = world.hears(again)
+    assert alert.data["rule"] == "evidence-replayed"
+    assert world.state.get("standing/acme/chip:n01")["seen"] == stamp(NOON)  # type: ignore[index]  # it is there
+
+
 def test_a_replay_under_a_challenge_is_a_replay_and_not_also_a_failure(world: World) -> None:
     first = signal()
     world.hears(first)
