@@ -6,10 +6,12 @@ What you say is an event on the log like every other: who, what and when stay.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
 from ratchet.cli.output import print_json, print_rows, short, table
+from ratchet.event import Json
 
 EPILOG = 'Example: ratchet alerts --acknowledge 3f9c01ab --by alice --comment "INC-412"'
 
@@ -23,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     act.add_argument("--resolve", metavar="ALERT", help="say that it is over")
     parser.add_argument("--by", help="who says so")
     parser.add_argument("--comment", default="", help="kept with it")
+
+
+def simulated(alert: Mapping[str, Json]) -> str:
+    """A mark behind what rests on a simulated root."""
+    return " (simulated root)" if alert["facts"].get("attestation.simulated") else ""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
         return Exit.DONE
     print(
         table(
-            ((short(r["alert"]), r["level"], r["status"], r["updated"][:19], r["rule"], r["title"]) for r in rows),
+            (
+                (short(r["alert"]), r["level"], r["status"], r["updated"][:19], r["rule"], r["title"] + simulated(r))
+                for r in rows
+            ),
             ("ALERT", "LEVEL", "STATUS", "UPDATED", "RULE", "WHAT"),
         )
         if rows

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Mapping
 
+from ratchet.cli.alerts import simulated
 from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import plain, print_json
@@ -55,10 +56,11 @@ def line(event: Event) -> str:
 
 def _what(type: str, data: Mapping[str, Json]) -> str:
     if type.startswith("alert."):
-        return f"[{data['level']}] {data['title']}"
+        return f"[{data['level']}] {data['title']}{simulated(data)}"
     if type == "verdict.reached.v1":
         why = ", ".join(dict.fromkeys(reason["code"] for reason in data["reasons"]))
-        return f"{data['hint']['name']} {data['tier']}: {why}"
+        mark = " (simulated root)" if data["root"] and data["root"]["simulated"] else ""
+        return f"{data['hint']['name']} {data['tier']}{mark}: {why}"
     if type == "proposal.made.v1":
         return f"{data['family']}: would refuse {len(data['blast']['refused'])} machines; {data['why']}"
     if type.startswith(("receipt.", "store.")):

@@ -21,9 +21,13 @@ _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
 
 def facts(rule: Rule, matched: Sequence[Observation]) -> dict[str, Json]:
-    """What the rule's `fields` say. Where several observations differ in one, all their values, in order."""
+    """What the rule's `fields` say. Where several observations differ in one, all their values, in order.
+
+    A simulated trust anchor is said whatever the rule asks for: nobody may take such an alert for a real one.
+    """
     told: dict[str, Json] = {}
-    for name in rule.fields:
+    simulated = any(o.get("attestation.simulated") for o in matched)
+    for name in (*rule.fields, *(("attestation.root", "attestation.simulated") if simulated else ())):
         values = [o.get(name) for o in matched]
         if any(v is not None for v in values):
             told[name] = values[0] if all(v == values[0] for v in values) else values
