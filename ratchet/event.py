@@ -80,7 +80,7 @@ def delivery_id(tenant: str, source: str, delivery: str) -> str:
     Args:
         tenant: whose it is.
         source: who delivers.
-        delivery: the id the sender gave this delivery before sending it first: the same on a retry, another on a replay.
+        delivery: the id that the sender gave it before sending it first: the same on a retry, another on a replay.
     """
     return hashlib.sha256(canonical(["delivery", tenant, source, delivery])).hexdigest()
 

@@ -1,7 +1,8 @@
 """The ports: what the core and the stages need of the world, as protocols. Adapters live in streams/ and collectors/.
 
 Everything a stage does to the world goes through one of these, each call of which is safe to repeat: append is
-create-if-absent by id, a blob is its hash, a store is written by compare-and-swap, a notification carries the alert's id.
+create-if-absent by id, a blob is its hash, a store is written by compare-and-swap, a notification carries the alert's
+id.
 """
 
 from __future__ import annotations
@@ -187,7 +188,9 @@ class Reader(Protocol):
     def counts(self) -> Mapping[str, int]:
         """Machines by standing tier, `alerts` open, `proposals` waiting, `dead_letters`, `events`, `evidence`."""
 
-    def fleet(self, tier: str | None = None, family: str | None = None, after: str | None = None, limit: int = 100) -> Page:
+    def fleet(
+        self, tier: str | None = None, family: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page:
         """Machines with their standing (`Standing.to_data`), by identity."""
 
     def machine(self, identity: str) -> Mapping[str, Json] | None:

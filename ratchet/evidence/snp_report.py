@@ -206,8 +206,7 @@ def faults(report: SnpReport) -> tuple[Reason, ...]:
     if report.key_info >> 5:
         found.append(_reserved("key_info", f"{report.key_info:#x}", "bits 31 to 5 zero"))
     if report.signing_key == "reserved":
-        got = report.key_info >> 2 & 7
-        found.append(_reserved("signing_key", got, "0 (VCEK), 1 (VLEK) or 7 (none)"))
+        found.append(_reserved("signing_key", report.key_info >> 2 & 7, "0 (VCEK), 1 (VLEK) or 7 (none)"))
     if report.signature_algo != ECDSA_P384_SHA384:
         want = "1 (ECDSA P-384 with SHA-384)"
         found.append(Reason("unsupported_algorithm", "signature_algo", report.signature_algo, want, SPEC))
