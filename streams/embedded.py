@@ -13,12 +13,14 @@ import os
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from ratchet.event import Event, Json
 from ratchet.ports import Log, Record
 from streams import topology
+from streams.letters import dead
 from streams.sqlite import Database, Round, encode
 from streams.stage import Sink, Stage
 
@@ -159,10 +161,24 @@ class Embedded:
         outputs: list[tuple[str, Event, str]] = []
         made: dict[str, list[Record]] = {}
         seen: set[tuple[str, str]] = set()
+        external: list[Record] = []
+        for record in round.external:
+            if isinstance(record.event.data, dict):
+                external.append(record)
+                continue
+            # Anybody who can open the file can append; no stage is asked to make sense of what has no fields.
+            topic, event = dead(
+                Record(record.offset, record.topic, replace(record.event, data={})),
+                "executor",
+                "event_malformed",
+                f"data is {type(record.event.data).__name__}, not an object",
+                "mend whoever appended it: docs/events.md has the form",
+            )
+            outputs.append((topic, event, encode(event.data)))
         for stage in self._stages:
             back = _FEEDBACK.get(stage.name, ())
             place = _READS[stage.name]
-            batch = [r for r in round.external if r.topic in place]
+            batch = [r for r in external if r.topic in place]
             batch += [r for r in round.feedback if r.topic in back]
             batch += [r for topic in place for r in made.get(topic, ())]
             if not batch:

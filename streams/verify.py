@@ -28,6 +28,9 @@ from streams.stage import Output, State
 SIGNALS = 64
 """Signals in one record, at most."""
 
+MAX_LABELS = 64
+"""Of one hint."""
+
 _WHY = 16
 """Reasons that a signal carries for people; their codes are all there."""
 
@@ -166,7 +169,7 @@ class Verify:
         said = data.get("format")
         return Evidence(
             raw=self._bytes(data.get("blob")),
-            format=Format(said) if said in _FORMATS else None,
+            format=Format(said) if isinstance(said, str) and said in _FORMATS else None,
             endorsements=tuple(self._bytes(blob) for blob in endorsements),
             challenge=asked,
         )
@@ -211,6 +214,12 @@ def _hint(data: Mapping[str, Json]) -> dict[str, Json]:
     hint = data.get("hint")
     if not isinstance(hint, dict) or not isinstance(name := hint.get("name"), str) or not 1 <= len(name) <= 128:
         raise _Malformed("event_malformed", "hint.name has 1 to 128 characters", _MEND)
+    labels = hint.get("labels") or {}
+    if not isinstance(labels, dict) or len(labels) > MAX_LABELS:
+        raise _Malformed("event_malformed", f"hint.labels is an object of at most {MAX_LABELS} texts", _MEND)
+    texts = [hint.get("region"), hint.get("workload"), *labels.values()]
+    if not all(text is None or (isinstance(text, str) and len(text) <= 256) for text in texts):
+        raise _Malformed("event_malformed", "hint.region, .workload and each of .labels are short text", _MEND)
     return hint
 
 

@@ -176,7 +176,9 @@ def known_collateral(place: Home, trusted: tuple[Root, ...]) -> Collateral:
         while records := log.read(["documents"], after, 500):
             for record in records:
                 after = record.offset
-                data = blobs.get(BlobId(record.event.data["blob"]))
+                said = record.event.data
+                blob = said.get("blob") if isinstance(said, dict) else None
+                data = blobs.get(BlobId(blob)) if isinstance(blob, str) else None
                 try:
                     for known in parse(data or b"", record.event.time, trusted):
                         collateral.add(known)

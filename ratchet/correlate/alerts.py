@@ -28,6 +28,9 @@ MAX_CAUSES = 50
 MAX_MACHINES = 50
 """Named in an alert; a burst may concern more."""
 
+MAX_SAID = 2000
+"""Characters of a name or a comment that are kept."""
+
 SOURCE = "/streams/correlate"
 
 
@@ -145,13 +148,18 @@ def decide(memory: Memory, decision: Event) -> list[Event]:
     entry = opened.get(said["rule"])
     if entry is None or entry["alert"] != said["alert"]:
         return []
-    who = {"by": decision.data.get("by"), "comment": decision.data.get("comment")}
+    who = {"by": _said(decision.data.get("by")), "comment": _said(decision.data.get("comment"))}
     if decision.type == "decision.resolved.v1":
         _forget(memory, index, opened, said["rule"])
         return [_say(memory, "alert.resolved.v1", {**said, **who, "status": "resolved"}, entry, decision.time)]
     if said["status"] == "acknowledged":
         return []
     return [_say(memory, "alert.revised.v1", {**said, **who, "status": "acknowledged"}, entry, decision.time)]
+
+
+def _said(text: Json) -> str | None:
+    """What a person said of it: text, and not without end; anything else was not said by a person."""
+    return text[:MAX_SAID] if isinstance(text, str) else None
 
 
 def open_rules(memory: Memory, tenant: str, subject: str) -> tuple[str, ...]:
