@@ -9,6 +9,9 @@ from streams.stage import Output
 _MOST = 500
 """Characters of a detail: it may quote what an attacker wrote."""
 
+_I_JSON = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 7493, 2.2)."""
+
 
 def dead(record: Record, stage: str, code: str, detail: str, remedy: str) -> Output:
     """The record as a dead letter, under the source it came from.
@@ -25,7 +28,7 @@ def dead(record: Record, stage: str, code: str, detail: str, remedy: str) -> Out
         "code": code,
         "detail": detail[:_MOST],
         "blob": blob if isinstance(blob := event.data.get("blob"), str) else None,
-        "size": size if isinstance(size := event.data.get("size"), int) else None,
+        "size": size if type(size := event.data.get("size")) is int and 0 <= size <= _I_JSON else None,
         "origin": event.source,
         "topic": record.topic,
         "event": event.id,

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ratchet.event import INLINE_LIMIT, BlobId, Event, Json, digest, parse_time, stamp
@@ -28,6 +28,9 @@ MAX_BLOB = 16 * 1024 * 1024
 
 SHORT_ROUNDS = 1024
 """Rounds for which records of topics kept `short` stay. The round after needs them, and people who look on."""
+
+FIRST, LAST = stamp(datetime(1970, 1, 1, tzinfo=UTC)), stamp(datetime(9000, 1, 1, tzinfo=UTC))
+"""Event time lies between them, so that nobody has to ask whether a day more or less is one that can be written."""
 
 _PRUNE_EVERY = 64
 """Rounds between two prunings; fixed, so that what the file holds after a round follows from the log alone."""
@@ -238,10 +241,13 @@ class Database:
         """One record, inside a transaction: its offset, or None when (topic, id) is there already.
 
         Raises:
-            ValueError: no such topic, or a time without zone.
+            ValueError: no such topic, a time without zone, or one that no event has.
         """
         if topic not in _NAMES:
             raise ValueError(f"no topic {topic!r} in streams/topology.py")
+        time = stamp(event.time)
+        if not FIRST <= time < LAST:
+            raise ValueError(f"{time} is no time of an event: the clock that gave it is broken")
         data: str | None = text
         blob = None
         if len(text) > INLINE_LIMIT // 4 and len(raw := text.encode()) > INLINE_LIMIT:
@@ -252,7 +258,7 @@ class Database:
             (
                 topic,
                 event.id,
-                stamp(event.time),
+                time,
                 event.type,
                 event.source,
                 event.tenant,

@@ -220,7 +220,7 @@ def _hint(data: Mapping[str, Json]) -> dict[str, Json]:
     texts = [hint.get("region"), hint.get("workload"), *labels.values()]
     if not all(text is None or (isinstance(text, str) and len(text) <= 256) for text in texts):
         raise _Malformed("event_malformed", "hint.region, .workload and each of .labels are short text", _MEND)
-    return hint
+    return {key: hint[key] for key in ("name", "region", "workload", "labels") if key in hint}
 
 
 def _verdict_event(

@@ -19,7 +19,7 @@ from ratchet.cli.composition import known_collateral
 from ratchet.cli.home import Home
 from ratchet.collateral.roots import vendor_roots
 from ratchet.correlate.engine import Correlator
-from ratchet.event import Event, canonical, derived_id
+from ratchet.event import Event, canonical, derived_id, parse_time, stamp
 from ratchet.simulate import Bounds
 from streams.clock import tick
 from streams.correlate import Correlate
@@ -139,6 +139,29 @@ def test_what_is_no_evidence_event_is_a_dead_letter_and_what_comes_behind_it_is_
         letters = {r.event.data["event"]: r.event.data["code"] for r in database.log.read(["dead-letters"], 0, 10)}
         # A format that is none is no reason to throw evidence away: it is looked at instead.
         assert (letters.get(bad) == "event_malformed") != (bad in judged)
+
+
+@pytest.mark.parametrize("year", [1, 999, 1969, 9000, 9999])
+def test_a_time_that_no_clock_gives_is_refused_where_it_is_appended(tmp_path: Path, year: int) -> None:
+    """On the log it would be too late: every stage counts days from it, or cannot even read it."""
+    event = Event("e" * 64, "/t", "evidence.received.v1", "s", datetime(year, 1, 1, tzinfo=UTC), "acme", {})
+    with pipeline(tmp_path / "ratchet.db") as (database, executor):
+        with pytest.raises(ValueError, match="no time of an event"):
+            database.log.append([("evidence", event)])
+        append(database, AT)
+        assert executor.drain() == 1
+
+
+@given(at=st.datetimes(timezones=st.just(UTC)))
+def test_a_time_is_read_as_it_was_written_and_text_order_is_time_order(at: datetime) -> None:
+    """Vendors' documents name any year; a forged one names the first."""
+    assert parse_time(stamp(at)) == at
+    assert (stamp(at) < stamp(AT)) == (at < AT)
+
+
+def test_a_time_that_is_none_in_utc_is_none() -> None:
+    with pytest.raises(ValueError, match="moment in UTC"):
+        parse_time("0001-01-01T00:00:00+05:00")
 
 
 def test_what_was_not_said_by_a_person_is_not_put_into_an_alert() -> None:
