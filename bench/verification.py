@@ -18,8 +18,8 @@ from bench.checks import checks, run
 from bench.specimens import Specimen, specimens
 from bench.timing import Work, rates
 from ratchet.appraise import Policy, appraise
-from ratchet.collateral import Collateral, Vendor, intel, parse
-from ratchet.evidence import platform, verify
+from ratchet.collateral import Collateral, Vendor, parse, roots
+from ratchet.evidence import verify
 
 POLICY = Policy(name="bench")
 
@@ -36,7 +36,7 @@ def measure(seconds: float, say: Callable[[str], None]) -> dict[str, dict[str, R
         found[kind] = {}
         for row, work in ours.items():
             # A process links the shipped issuers to their roots once, at its start: not so where nothing is cached.
-            forgotten = [patch.object(module, "known_links", dict) for module in (intel, platform)] * (row == "cold")
+            forgotten = [patch.object(roots, "known_links", dict)] * (row == "cold")
             works: dict[str, Work] = {"rate": work, "bare": partial(run, bare[row])}
             if kind != "snp":
                 works["peer"] = _peer(specimen)
@@ -62,7 +62,7 @@ def _judge(specimen: Specimen, collateral: Collateral) -> None:
 def _collateral(specimen: Specimen) -> Collateral:
     collateral = Collateral(specimen.roots)
     for document in specimen.documents:
-        for known in parse(document, specimen.at, specimen.roots):
+        for known in parse(document, specimen.at, specimen.roots, collateral.memo):
             collateral.add(known)
     return collateral
 

@@ -43,6 +43,7 @@ __all__ = [
     "PublicKey",
     "RevocationList",
     "as_der",
+    "known_or_read",
     "lowest",
     "path",
     "pem_blocks",
@@ -117,12 +118,17 @@ def read_chain(text: bytes, memo: Memo | None = None) -> tuple[Certificate, ...]
     blocks = pem_blocks(text) or ([text] if text[:1] == b"\x30" else [])
     if not blocks:
         raise BadCertificate("no certificate")
-    return tuple(_kept(block, memo) or read_certificate(block) for block in blocks)
+    return tuple([known_or_read(block, memo) for block in blocks])
 
 
-def _kept(data: bytes, memo: Memo | None) -> Certificate | None:
+def known_or_read(data: bytes, memo: Memo | None) -> Certificate:
+    """One certificate from DER, read only where the memo has not the very bytes.
+
+    Raises:
+        BadCertificate: as `read_certificate`.
+    """
     found = memo.get(("certificate", data)) if memo else None
-    return found if isinstance(found, Certificate) else None
+    return found if isinstance(found, Certificate) else read_certificate(data)
 
 
 def lowest(certificates: Sequence[Certificate]) -> Certificate:

@@ -187,12 +187,19 @@ def _preference(one: Known, at: datetime) -> tuple[bool, tuple[int, datetime]]:
     return (one.valid_from <= at <= one.valid_until, one.rank)
 
 
-def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple[Known, ...]:
+def parse(document: bytes, known_from: datetime, roots: Iterable[Root], memo: Memo | None = None) -> tuple[Known, ...]:
     """Read a vendor's document, whichever it is: a bundle gives several statements.
 
     Knows: Intel PCS bundles as verifiers keep them (JSON with `tcb_info`, `qe_identity`, signatures, issuer chains and
     CRLs), Intel TCB info and QE identity documents with their issuer chain beside them or without (`pcs` has all the
     forms), CRLs (DER or PEM), AMD certificate chains (PEM) and VCEKs (DER or PEM).
+
+    Args:
+        document: its bytes.
+        known_from: when it was first there.
+        roots: the trust anchors.
+        memo: that of the `Collateral` which the statements are for, so that `verify` need not read and prove again the
+            issuers that are proven here.
 
     Raises:
         UnknownDocument: it is none of these. Signatures that fail are not an error: they are the statement's `reasons`.
@@ -200,7 +207,7 @@ def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple
     from ratchet.collateral import amd, intel
 
     roots = tuple(roots)
-    found = intel.parse(document, known_from, roots) or amd.parse(document, known_from, roots)
+    found = intel.parse(document, known_from, roots, memo) or amd.parse(document, known_from, roots, memo)
     if not found:
         raise UnknownDocument("not a vendor document of a kind that Ratchet reads; see docs/formats.md")
     return found

@@ -17,16 +17,18 @@ from ratchet import der
 from ratchet.certificate import (
     BadCertificate,
     Certificate,
+    Memo,
     NoPath,
     RevocationList,
+    known_or_read,
     path,
     pem_blocks,
-    read_certificate,
     read_crl,
     root_certificate,
     signed_by,
 )
 from ratchet.collateral import Kind, Known, Root, Vendor
+from ratchet.collateral.roots import remember
 from ratchet.event import BlobId, digest
 from ratchet.reason import Reason
 
@@ -203,15 +205,15 @@ def crl_url(product: str, kind: str) -> str:
     return f"{_KDS}/{kind.lower()}/v1/{product}/crl"
 
 
-def certificates(document: bytes) -> tuple[Certificate, ...]:
+def certificates(document: bytes, memo: Memo | None = None) -> tuple[Certificate, ...]:
     """Every certificate in a document, PEM or DER, that can be read and is signed as AMD signs.
 
-    What cannot be read is left out: where it was needed, the chain that lacks it says so.
+    What cannot be read is left out: where it was needed, the chain that lacks it says so. `memo` as in `read_chain`.
     """
     found = []
     for one in _ders(document, b"CERTIFICATE"):
         try:
-            certificate = read_certificate(one)
+            certificate = known_or_read(one, memo)
         except BadCertificate:
             continue
         if _as_amd_signs(certificate):
@@ -234,11 +236,12 @@ def _as_amd_signs(one: Certificate | RevocationList) -> bool:
     return algorithm.family == "rsa-pss" and algorithm.digest.name == "sha384" and algorithm.salt == 48
 
 
-def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple[Known, ...]:
+def parse(document: bytes, known_from: datetime, roots: Iterable[Root], memo: Memo | None = None) -> tuple[Known, ...]:
     """Read one of AMD's documents: a chain (PEM), ASK, ASVK, VCEK or VLEK (DER or PEM), or a CRL (DER or PEM).
 
     A VCEK's or VLEK's signature can only be checked beside its ASK or ASVK. Where the document has none, it is filed
-    under the root that its issuer's name leads to, and `verify` checks it, as it does everything it uses.
+    under the root that its issuer's name leads to, and `verify` checks it, as it does everything it uses. `memo` as in
+    `ratchet.collateral.parse`.
 
     Returns:
         One statement for each (a VCEK whose issuer's name may lead to several roots is filed under each); none where
@@ -246,9 +249,9 @@ def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple
     """
     if len(document) > MAX_DOCUMENT:
         return ()
-    arks = _Arks(roots)
+    arks = _Arks(roots, memo)
     blob = digest(document)
-    found = certificates(document)
+    found = certificates(document, arks.memo)
     if not found:
         return tuple(_crl_statements(document, blob, known_from, arks))
     statements: list[Known] = []
@@ -269,8 +272,10 @@ def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple
 class _Arks:
     """AMD's trusted roots, with the product of each."""
 
-    def __init__(self, roots: Iterable[Root]) -> None:
+    def __init__(self, roots: Iterable[Root], memo: Memo | None) -> None:
         self.roots = tuple(root for root in roots if root.vendor is Vendor.AMD)
+        self.memo: Memo = {} if memo is None else memo
+        remember(self.memo, self.roots)
         self.products = {root.name: product_of(root) for root in self.roots}
 
     def named(self, subject: bytes) -> Root | None:
@@ -290,7 +295,7 @@ def _signer_statement(one: Chain, blob: BlobId, known_from: datetime, arks: _Ark
     certificate = one.certificate
     reasons: tuple[Reason, ...] = ()
     root: Root | None = None
-    way = path(certificate, (), arks.roots)
+    way = path(certificate, (), arks.roots, arks.memo)
     if isinstance(way, NoPath):
         root = arks.named(certificate.issuer)
         again = "fetch it again from " + chain_url(one.product, one.signs)
@@ -342,7 +347,7 @@ def _vek_statements(
         return
     reasons: tuple[Reason, ...] = ()
     if any(other.subject == certificate.issuer for other in beside):
-        way = path(certificate, beside, candidates)
+        way = path(certificate, beside, candidates, arks.memo)
         if isinstance(way, NoPath):
             reasons = (Reason(way.code, "vek", way.got, way.want, CHAIN_SPEC, "fetch it again from AMD"),)
         else:

@@ -17,6 +17,7 @@ from ratchet.certificate import (
     Algorithm,
     BadCertificate,
     Certificate,
+    Memo,
     NoPath,
     Path,
     RevocationList,
@@ -29,7 +30,7 @@ from ratchet.certificate import (
     signed_by,
 )
 from ratchet.collateral import Kind, Known, Root, Vendor, pcs
-from ratchet.collateral.roots import known_issuers, known_links
+from ratchet.collateral.roots import known_issuers, remember
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
 from ratchet.event import BlobId, Json, digest, parse_time
 from ratchet.reason import Reason
@@ -157,26 +158,30 @@ class _Malformed(ValueError):
     """A statement that does not have the form that it must have; the text says what is wrong."""
 
 
-def parse(document: bytes, known_from: datetime, roots: Iterable[Root]) -> tuple[Known, ...]:
+def parse(document: bytes, known_from: datetime, roots: Iterable[Root], memo: Memo | None = None) -> tuple[Known, ...]:
     """Every statement of Intel's in a document; none where it is not a document of Intel's.
 
     Signatures, chains and forms that do not hold are in each statement's `reasons`; such a statement is never chosen.
-    Whether a statement is current is not judged here: that depends on the moment of asking.
+    Whether a statement is current is not judged here: that depends on the moment of asking. `memo` as in
+    `ratchet.collateral.parse`.
     """
     try:
         found = pcs.statements(document)
     except pcs.NotIntel:
         return ()
-    reader = _Reader(digest(document), known_from, tuple(r for r in roots if r.vendor is Vendor.INTEL))
+    reader = _Reader(digest(document), known_from, tuple(r for r in roots if r.vendor is Vendor.INTEL), memo)
     return tuple(known for known in map(reader.known, found) if known is not None)
 
 
 class _Reader:
     """Reads the statements of one document, whose chains mostly share their certificates."""
 
-    def __init__(self, document: BlobId, known_from: datetime, roots: tuple[Root, ...]) -> None:
+    def __init__(
+        self, document: BlobId, known_from: datetime, roots: tuple[Root, ...], memo: Memo | None = None
+    ) -> None:
         self.document, self.known_from, self.roots = document, known_from, roots
-        self.memo: dict[object, object] = dict(known_links())
+        self.memo: Memo = {} if memo is None else memo
+        remember(self.memo, roots)
         self.paths: dict[bytes, Path | NoPath] = {}
         self.chains: dict[bytes, tuple[Certificate, ...]] = {}
 

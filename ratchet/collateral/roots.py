@@ -7,12 +7,12 @@ from being unverifiable; each must lead to a root like a certificate that came w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from ratchet.certificate import BadCertificate, Certificate, path, read_certificate, root_certificate
+from ratchet.certificate import BadCertificate, Certificate, Memo, path, read_certificate, root_certificate
 from ratchet.collateral import Root, Vendor
 
 _SHIPPED: tuple[tuple[str, Vendor, str, str, str], ...] = (
@@ -165,6 +165,20 @@ def known_links() -> Mapping[object, object]:
     for issuer in known_issuers():
         path(issuer, (), vendor_roots(), memo)
     return memo
+
+
+_SHIPPED_LINKS = ("shipped issuers",)
+"""Marks a memo that has them; put there again when they have been forgotten."""
+
+
+def remember(memo: Memo, roots: Iterable[Root]) -> None:
+    """Put into a memo what is known before anything is read: these roots' own certificates, and the shipped issuers."""
+    for root in roots:
+        if ("certificate", root.der) not in memo:
+            memo["certificate", root.der] = root_certificate(root)
+    if _SHIPPED_LINKS not in memo:
+        memo.update(known_links())
+        memo[_SHIPPED_LINKS] = True
 
 
 def _shipped(file: str, fingerprint: str) -> bytes:

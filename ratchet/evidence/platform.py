@@ -28,7 +28,7 @@ from ratchet.certificate import (
     signed_by,
 )
 from ratchet.collateral import Collateral, Vendor
-from ratchet.collateral.roots import known_issuers, known_links
+from ratchet.collateral.roots import known_issuers, remember
 from ratchet.der import BadDer
 from ratchet.event import stamp
 from ratchet.evidence import Outcome, Step, StepName
@@ -39,9 +39,6 @@ from ratchet.reason import Reason
 
 CHAIN_SOURCE = "Intel SGX PCK Certificate and CRL Profile Specification; RFC 5280, 6.1"
 BINDING_SOURCE = "Intel SGX DCAP QVL, steps 4.1.2.4.11 to .15"
-
-_SHIPPED = ("shipped issuers",)
-"""Marks a memo that has them; put there again when they have been forgotten."""
 
 P256_SHA256 = Algorithm("ecdsa", SHA256())
 
@@ -102,9 +99,7 @@ def _read(
     quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, read_from: tuple[bytes, ...]
 ) -> Platform:
     roots = tuple(root for root in collateral.roots if root.vendor is Vendor.INTEL)
-    if _SHIPPED not in collateral.memo:
-        collateral.memo.update(known_links())
-        collateral.memo[_SHIPPED] = True
+    remember(collateral.memo, roots)
     pck: Pck | None = None
     leaf: Certificate | None = None
     found: Path | NoPath

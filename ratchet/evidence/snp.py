@@ -162,7 +162,7 @@ def _endorsed(evidence: Evidence, memo: Memo) -> _Endorsed:
     leaves: list[amd.Vek] = []
     signers: list[Certificate] = []
     for document in documents[:MAX_DOCUMENTS]:
-        for certificate in amd.certificates(document):
+        for certificate in amd.certificates(document, memo):
             try:
                 leaf = amd.vek(certificate)
             except BadCertificate:
