@@ -168,7 +168,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime) -> Verdict:
     for step in proof.steps:
         found.reasons.extend(step.reasons)
     claims = proof.claims
-    if proof.unproven or claims is None:
+    if claims is None or proof.unproven:
         _unproven(proof, found)
     else:
         _steps(proof, found)
@@ -204,15 +204,17 @@ def appraise(proof: Proof, policy: Policy, at: datetime) -> Verdict:
 def _hashable(reasons: list[Reason]) -> Iterator[Reason]:
     """Reasons whose values can be keys: lists (a step may show one) as text."""
     for r in reasons:
-        got, want = (str(v) if isinstance(v, list | dict) else v for v in (r.got, r.want))
-        yield Reason(r.code, r.component, got, want, r.source, r.remedy)
+        if isinstance(r.got, list | dict) or isinstance(r.want, list | dict):
+            got, want = (str(v) if isinstance(v, list | dict) else v for v in (r.got, r.want))
+            yield Reason(r.code, r.component, got, want, r.source, r.remedy)
+        else:
+            yield r
 
 
 def _merged(found: _Finding) -> Tier:
-    tiers = {tier_of(value) for value in found.vector.values()}
-    for worst in (Tier.CONTRAINDICATED, Tier.WARNING):
-        if worst in tiers:
-            return worst
+    worst = tier_of(max(found.vector.values()))  # none is negative here, so the greatest is the worst
+    if worst in (Tier.CONTRAINDICATED, Tier.WARNING):
+        return worst
     return Tier.NONE if found.barred else Tier.AFFIRMING
 
 
@@ -449,8 +451,9 @@ def _snp_versions(claims: Claims, found: _Finding) -> None:
     the floor judges that. A reported or committed version above the current one cannot come about on sound firmware
     (AMD 56860, SNP_SET_CONFIG and SNP_COMMIT), so it is a warning.
     """
+    versions = claims.tcb.get
     for pair, name, higher in _PAIRS:
-        got, want = claims.tcb.get(name), claims.tcb.get(higher)
+        got, want = versions(name), versions(higher)
         if got == want or got is None or want is None:
             continue
         if got < want:
@@ -481,7 +484,8 @@ def _configuration(proof: Proof, claims: Claims, found: _Finding) -> None:
             "relaunch without debug, with new secrets: the host may have read the old ones",
         )
         found.worse(CONFIGURATION, 96 if found.policy.production else 32, reason)
-    for name, want in sorted(found.policy.require_bits.get(claims.tee, {}).items()):
+    required = found.policy.require_bits.get(claims.tee)
+    for name, want in sorted(required.items()) if required else ():
         got = claims.bits.get(name)
         if got is None:
             reason = Reason("bit_not_attested", name, None, want, AR4SI, "this evidence does not attest it")

@@ -80,6 +80,10 @@ class Policy:
     minimum_evaluation: int | None = None
     reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     floors: Mapping[str, Floor] = field(default_factory=dict)
+    accepted: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Statuses admitted whatever their advisories, sorted."""
+    conditional: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Statuses admitted with at most these advisories."""
     _hash: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -95,17 +99,10 @@ class Policy:
                     raise ValueError(f"reference_values.{tee}.{measurement}: {state!r} is none of {', '.join(STATES)}")
         if self.trusted_for <= 0:
             raise ValueError("trusted_for: must be above 0 seconds")
-
-    @property
-    def accepted(self) -> tuple[str, ...]:
-        """Statuses admitted whatever their advisories, sorted."""
-        return tuple(sorted({"UpToDate"} | {s for s, allowed in self.accept.items() if "*" in allowed}))
-
-    @property
-    def conditional(self) -> dict[str, tuple[str, ...]]:
-        """Statuses admitted with at most these advisories."""
-        accepted = self.accepted
-        return {s: tuple(sorted(allowed)) for s, allowed in sorted(self.accept.items()) if s not in accepted}
+        accepted = tuple(sorted({"UpToDate"} | {s for s, allowed in self.accept.items() if "*" in allowed}))
+        conditional = {s: tuple(sorted(allowed)) for s, allowed in sorted(self.accept.items()) if s not in accepted}
+        object.__setattr__(self, "accepted", accepted)
+        object.__setattr__(self, "conditional", conditional)
 
     def admits(self, status: str, advisories: tuple[str, ...]) -> bool:
         """Is this TCB status good enough, with these advisories?"""

@@ -198,12 +198,12 @@ class Proof:
     @property
     def genuine(self) -> bool:
         """No step failed, and the chain and the signatures passed: these bytes come from the machine they name."""
-        return self.unproven == () and not any(s.outcome is Outcome.FAILED for s in self.steps)
+        return not self.unproven and all(s.outcome is not Outcome.FAILED for s in self.steps)
 
     @property
     def unproven(self) -> tuple[StepName, ...]:
         """Those of parse, chain, signature and binding that did not pass: with any, nothing in the claims is proven."""
-        return tuple(s.name for s in self.steps if s.name in _AUTHENTIC and s.outcome is not Outcome.PASSED)
+        return tuple([s.name for s in self.steps if s.outcome is not Outcome.PASSED and s.name in _AUTHENTIC])
 
     def outcome(self, name: StepName) -> Outcome:
         """Of one step."""
