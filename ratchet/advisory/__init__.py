@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from ratchet.collateral import UnknownDocument
 from ratchet.event import BlobId, Json, digest, parse_time, stamp
@@ -32,13 +41,21 @@ MAX_DOCUMENT = 1024 * 1024
 RULE = "amd.reviewed/1"
 """How one becomes a floor: minima as they stand; those of several bulletins together, the highest of each."""
 
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a line of printable characters: an approver reads it")
+    return text
+
+
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
-_Line = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+_Line = Annotated[str, StringConstraints(min_length=1, max_length=300), AfterValidator(_one_line)]
 _Selector = Annotated[int, Field(ge=0, le=255)]
 _Version = Annotated[int, Field(ge=0, le=255)]
 _TcbName = Annotated[
     str, StringConstraints(pattern=r"^(reported|committed|current|launch)\.(bl|tee|snp|ucode|fmc)$", max_length=20)
 ]
+_Bit = Annotated[int, Field(ge=0, lt=2**53)]
 _BitName = Annotated[str, StringConstraints(pattern=r"^(policy|platform)\.[a-z][a-z0-9_]{0,40}$|^vmpl$", max_length=50)]
 
 
@@ -54,7 +71,7 @@ class _Minimum(_Strict):
     model: _Selector | None = None
     stepping: _Selector | None = None
     tcb: dict[_TcbName, _Version] = Field(default_factory=dict, max_length=20)
-    bits: dict[_BitName, bool | int] = Field(default_factory=dict, max_length=20)
+    bits: dict[_BitName, bool | _Bit] = Field(default_factory=dict, max_length=20)
     mitigation: int = Field(0, ge=0, lt=2**53)
 
     @model_validator(mode="after")
@@ -75,7 +92,7 @@ class _Document(_Strict):
     vendor: Literal["AMD"]
     bulletin: Annotated[str, StringConstraints(pattern=r"^AMD-SB-[0-9]{4,5}$")]
     title: _Line
-    url: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=300)]
+    url: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=300)]
     published: _Time
     reviewer: _Line
     reviewed_at: _Time

@@ -53,7 +53,10 @@ def summary(floor: Mapping[str, Json] | None) -> str:
     parts = []
     for minimum in floor["minima"]:
         which = "".join(f" {k} {minimum[k]}" for k in ("model", "stepping") if minimum[k] is not None)
-        parts.append(", ".join(f"{name} {value:#x}" for name, value in sorted(minimum["tcb"].items())) + which)
+        asked = [f"{name} {value:#x}" for name, value in sorted(minimum["tcb"].items())]
+        asked += [f"{name} {int(value)}" for name, value in sorted(minimum["bits"].items())]
+        asked += [f"mitigation {minimum['mitigation']:#x}"] if minimum["mitigation"] else []
+        parts.append(", ".join(asked) + which)
     return "; ".join(parts)
 
 

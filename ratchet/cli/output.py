@@ -16,6 +16,9 @@ _SAFE = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160))}
 """Control characters as text: what an attester sends must not steer a terminal."""
 _SAFE |= {ord(c): f"\\u{ord(c):04x}" for c in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 
+_JSON_SAFE = {c: f"\\u{c:04x}" for c in _SAFE if c > 31}
+"""The same in JSON text, where only strings have any; JSON itself escapes those below 32."""
+
 
 def plain(text: object) -> str:
     """One line of text without control or direction-changing characters."""
@@ -37,7 +40,7 @@ def short(id: str) -> str:
 
 def print_json(value: Json) -> None:
     """One JSON value on a line of its own."""
-    print(json.dumps(value, ensure_ascii=False, sort_keys=True))
+    print(json.dumps(value, ensure_ascii=False, sort_keys=True).translate(_JSON_SAFE))
 
 
 def print_rows(rows: Iterable[Mapping[str, Json]]) -> None:

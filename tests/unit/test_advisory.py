@@ -77,6 +77,11 @@ def _with(path: str, value: Any) -> bytes:
     ("path", "value"),
     [
         ("/reviewer", ""),
+        ("/reviewer", "Ada\nstate     approved by everybody"),
+        ("/title", "\x1b[2Jnothing to see"),
+        ("/url", "https://example.org/\x1b[2J"),
+        ("/floors/0/minima/0/bits", {"vmpl": 2**53}),
+        ("/floors/0/minima/0/bits", {"vmpl": -1}),
         ("/reviewed_at", "2025-02-04T09:00:00"),
         ("/published", "0001-01-01T00:00:00+12:00"),
         ("/url", "http://example.org/plain"),
