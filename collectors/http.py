@@ -11,6 +11,10 @@ which a RATS CMW record carries them) and the rest in `Ratchet-Delivery`, `Ratch
 `Ratchet-Region` and `Ratchet-Workload` headers. The same delivery id again is a retry: it changes nothing and is
 answered the same.
 
+A challenge proves that evidence is fresh only where the attester did not choose it (RFC 9334, 10.2). So only a sender
+that is configured as one that gives challenges, a collector that made it and asked for the evidence, may say what it
+was; of another the whole delivery is refused, for without the challenge it would be another delivery.
+
 Every sender has a bearer token (RFC 6750, 2.1), of which only the SHA-256 is kept, a size limit and a rate. Answers are
 problem details (RFC 9457) with a stable `code`.
 """
@@ -57,12 +61,14 @@ class Sender:
         token_sha256: of its bearer token, hex.
         rate: requests a second that it may sustain.
         burst: requests that it may send at once.
+        gives_challenges: it makes challenges, and is believed what it asked; never an attester itself.
     """
 
     name: str
     token_sha256: str
     rate: float = 50.0
     burst: int = 200
+    gives_challenges: bool = False
 
 
 @dataclass(slots=True)
@@ -115,6 +121,8 @@ class Entrance:
         try:
             body = await _body(request)
             delivery = _read(request, body)
+            if delivery.challenge is not None and not sender.gives_challenges:
+                raise Rejected("challenge-not-yours", "this sender gives no challenges: it would vouch for itself")
             event, new = await run_in_threadpool(
                 accept, delivery, self._log, self._blobs, f"/collectors/http/{sender.name}", self._tenant, self._now()
             )

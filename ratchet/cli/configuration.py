@@ -40,6 +40,9 @@ class SenderTable(_Table):
     token_sha256: Hex32 = Field(description="SHA-256 of its bearer token, hex: `ratchet config token` makes both")
     rate: float = Field(50.0, gt=0, le=10_000, description="requests a second that it may sustain")
     burst: int = Field(200, ge=1, le=100_000, description="requests that it may send at once")
+    gives_challenges: bool = Field(
+        False, description="it makes the challenges that evidence must hold; never true of an attester itself"
+    )
 
 
 class EntranceTable(_Table):

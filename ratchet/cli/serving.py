@@ -33,7 +33,10 @@ def entrance(place: Home) -> Served:
 
     table = place.config.entrance
     listening = _listen(table.listen, table.beyond_loopback, "entrance")
-    senders = tuple(Sender(name, one.token_sha256, one.rate, one.burst) for name, one in sorted(table.senders.items()))
+    senders = tuple(
+        Sender(name, one.token_sha256, one.rate, one.burst, one.gives_challenges)
+        for name, one in sorted(table.senders.items())
+    )
     database = Database(place.database_path)
     app = Entrance(senders, database.log, database.blobs, place.config.tenant, now, time.monotonic).app()
     return server(app), [listening]

@@ -25,10 +25,10 @@ AT = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 class World:
     """An entrance over a real database, with hands on its two clocks."""
 
-    def __init__(self, path: Path, *, rate: float = 50.0, burst: int = 200) -> None:
+    def __init__(self, path: Path, *, rate: float = 50.0, burst: int = 200, asks: bool = True) -> None:
         self.database = Database(path)
         self.seconds = 0.0
-        sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst)
+        sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst, asks)
         app = Entrance(
             (sender,), self.database.log, self.database.blobs, "default", lambda: AT, lambda: self.seconds
         ).app()
@@ -69,6 +69,21 @@ def test_a_piece_of_evidence_is_on_disk_when_it_is_answered(world: World) -> Non
     assert event["source"] == "/collectors/http/agent-7"
     assert event["data"]["hint"] == {"name": "node-3", "region": "eu-1", "workload": "ledger"}  # type: ignore[index]
     assert event["data"]["challenge"] == "00ff"  # type: ignore[index]
+
+
+def test_who_gives_no_challenges_cannot_say_that_one_was_met(tmp_path: Path) -> None:
+    """An attester that named its own challenge would make evidence of last year fresh."""
+    world = World(tmp_path / "ratchet.db", asks=False)
+    raw = {"content-type": "application/octet-stream", "ratchet-delivery": "d", "ratchet-name": "n"}
+    for request in (
+        {"json": piece(challenge="00ff")},
+        {"content": b"quote", "headers": {**raw, "ratchet-challenge": "00ff"}},
+    ):
+        answer = world.send(**request)
+        assert (answer.status_code, answer.json()["code"]) == (422, "challenge-not-yours")
+    assert world.events() == []
+    assert world.send(json=piece()).status_code == 201
+    world.database.close()
 
 
 def test_a_retry_changes_nothing_and_is_answered_the_same(world: World) -> None:
