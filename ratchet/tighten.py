@@ -121,8 +121,12 @@ def _joins(levels: Sequence[TcbLevel], module: int) -> set[_Point] | None:
 
 def _amd(new: AmdFloor, old: AmdFloor) -> bool:
     minima = (*new.minima, *old.minima)
-    models: list[int | None] = [None, -1, *sorted({m.model for m in minima if m.model is not None})]
-    steppings: list[int | None] = [None, -1, *sorted({m.stepping for m in minima if m.stepping is not None})]
+    named = {
+        selector: {value for m in minima if (value := getattr(m, selector)) is not None}
+        for selector in ("model", "stepping")
+    }
+    # None attested, one that neither floor names, whatever they name, and each that one does.
+    models, steppings = ([None, _unnamed(minima, selector), *sorted(named[selector])] for selector in named)
     for model, stepping in product(models, steppings):
         bits = {k: v for k, v in (("cpuid.model", model), ("cpuid.stepping", stepping)) if v is not None}
         wants, had = _asked(new, bits), _asked(old, bits)

@@ -368,7 +368,7 @@ def _revocation(
         for certificate, serial in about:
             by_root = known.parsed.issuer != signer.subject
             # In the ARK's list number 0 cannot mean a leaf: all of AMD's have it, and none was issued by the ARK.
-            if serial in known.parsed.revoked and (serial != 0 or not by_root):
+            if known.parsed.revokes(serial) and (serial != 0 or not by_root):
                 got = f"{certificate.subject_name}, serial number {serial}"
                 why = Reason("certificate_revoked", leaf.kind.lower(), got, "not revoked", f"{source}; {known.id}")
                 return Step(name, Outcome.FAILED, f"{certificate.subject_name} is revoked", source, (why,)), used

@@ -187,16 +187,20 @@ class World:
         start: datetime = NOW - DAY,
         end: datetime = NOW + 30 * DAY,
         critical: bool = False,
+        remark: bytes = b"",
     ) -> bytes:
         issuer = issuer or f"Tests ARK-{self.product}"
-        what = repr(("crl", self.house, issuer, revoked, start, end, critical))
+        what = repr(("crl", self.house, issuer, revoked, start, end, critical, remark))
         if what in _MADE:
             return _MADE[what]
         builder = x509.CertificateRevocationListBuilder().issuer_name(_name(issuer))
         builder = builder.last_update(start).next_update(end)
         for serial in revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(start).build()
-            builder = builder.add_revoked_certificate(entry)
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(start)
+            if remark:
+                odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), remark)
+                entry = entry.add_extension(odd, critical=False)
+            builder = builder.add_revoked_certificate(entry.build())
         if critical:
             odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.28"), b"\x30\x00")
             builder = builder.add_extension(odd, critical=True)

@@ -248,6 +248,14 @@ def test_a_module_that_is_accepted_anew_is_no_tightening() -> None:
     assert not tightens(lower, old)
 
 
+def test_no_number_in_a_floor_can_stand_for_the_machines_that_it_does_not_name() -> None:
+    """A minimum for a model that is none asks nothing of anybody: it is no tightening of one for all."""
+    everybody = amd(Minimum(tcb={"reported.snp": 24}))
+    for nobody in range(-2, 300):
+        for selector in ("model", "stepping"):
+            assert not tightens(amd(Minimum(**{selector: nobody}, tcb={"reported.snp": 255})), everybody)
+
+
 def test_floors_of_other_families_never_stand_in_for_one_another() -> None:
     assert not tightens(amd(*MILAN.minima, family="snp/Genoa"), MILAN)
     assert not tightens(intel(level(9)), MILAN)

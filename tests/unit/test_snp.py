@@ -264,6 +264,16 @@ def test_a_certificate_is_believed_only_while_it_is_valid(start, end, code):
 # -- revocation
 
 
+@pytest.mark.parametrize(("listed", "outcome"), [(4711, "passed"), (65537, "failed")])
+def test_a_list_with_entries_of_a_form_not_read_here_revokes_what_it_may_and_stops_nothing(
+    listed: int, outcome: str
+) -> None:
+    """AMD may say more of a certificate one day than fits in a short entry: no report is to become a dead letter."""
+    documents = [MILAN.crl(listed, remark=bytes(200))]
+    proof = MILAN.judge(MILAN.report(), MILAN.vek(), MILAN.signer(serial=65537), documents=documents)
+    assert outcomes(proof)["revocation"] == outcome
+
+
 def test_a_revoked_ask_fails_whatever_it_issued():
     proof = MILAN.judge(MILAN.report(), MILAN.vek(), MILAN.signer(serial=65537), documents=[MILAN.crl(65537)])
     assert outcomes(proof)["revocation"] == "failed"
