@@ -42,6 +42,8 @@ MAX_DOCUMENTS = 32
 """Certificates, chains and table entries that are looked at for one report."""
 MAX_LEAVES = 8
 """Endorsement keys that are considered for one report."""
+MAX_KEPT = 16 * 1024
+"""Bytes beside a report that are remembered with what was read in them; real ones are below 8 KiB."""
 MAX_VERSION = 255
 """The greatest number that may be a report's version."""
 
@@ -99,7 +101,11 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         freshness.step(report.report_data, evidence.challenge, _REPORT_DATA_SPEC),
     )
     if proven and any(leaf is one for one in endorsed.leaves) and memo.get(endorsed.key) is not endorsed:
-        memo[endorsed.key] = endorsed  # only what leads to a trusted root: refused bytes cannot crowd the memo
+        # Only what was signed and leads to a trusted root: refused bytes cannot crowd the memo. And not what is large:
+        # nothing of it is signed, so one good report could be sent with as many others behind it as the memo holds.
+        size = len(raw) - SIZE + sum(map(len, evidence.endorsements))
+        if size <= MAX_KEPT and steps[3].outcome is Outcome.PASSED:
+            memo[endorsed.key] = endorsed
     used = {*endorsed.ids, *[known.id for known in (*crls, *search.used(leaf, way))]}
     return Proof(
         evidence=blob,

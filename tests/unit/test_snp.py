@@ -478,6 +478,22 @@ def test_refused_certificates_are_not_remembered_as_a_machines_own():
     assert not any(isinstance(key, tuple) and str(key[0]).startswith("snp.") for key in collateral.memo)
 
 
+def test_what_is_put_beside_a_report_cannot_fill_the_memory():
+    """Everybody has the certificates of somebody's machine, and may put anything beside them."""
+    collateral = MILAN.collateral()
+    real, padding = MILAN.report(), b"-" * snp.MAX_KEPT
+    unsigned = real[:0x50] + b"another" + real[0x57:]
+    for n in range(3):
+        beside = (MILAN.vek(), MILAN.signer(), bytes([n]))
+        assert not verify(Evidence(unsigned, None, beside), collateral, NOW).genuine
+        assert verify(Evidence(real, None, (*beside, padding)), collateral, NOW).genuine
+        assert verify(Evidence(real + bytes([n]) + padding, None, beside), collateral, NOW).genuine
+    kept = [key for key in collateral.memo if isinstance(key, tuple) and key[0] == "snp.endorsed"]
+    assert kept == []
+    assert verify(Evidence(real, None, (MILAN.vek(), MILAN.signer())), collateral, NOW).genuine
+    assert any(isinstance(key, tuple) and key[0] == "snp.endorsed" for key in collateral.memo)
+
+
 HONEST = MILAN.report(report_data=b"c" * 64)
 BESIDE = (MILAN.vek(), MILAN.signer())
 KNOWN = MILAN.collateral(MILAN.crl())
