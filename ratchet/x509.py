@@ -205,12 +205,9 @@ def read_certificate(data: bytes) -> Certificate:
 
 
 def _certificate(data: bytes) -> Certificate:
-    body, outer, signature = _signed(data)
+    begin, body, outer, signature = _signed(data)
     parts = der.children(data, body[1], body[2], 16)
-    if not parts or parts[0][0] != 0xA0:
-        raise BadCertificate("not X.509 version 3")
-    version = der.children(data, parts[0][1], parts[0][2], 1)
-    if len(version) != 1 or der.integer(data, version[0]) != 2:
+    if not parts or parts[0][0] != 0xA0 or data[parts[0][1] : parts[0][2]] != _VERSION_3:
         raise BadCertificate("not X.509 version 3")
     if len(parts) < 7:
         raise BadCertificate("incomplete")
@@ -228,7 +225,7 @@ def _certificate(data: bytes) -> Certificate:
     return Certificate(
         der=data,
         fingerprint=hashlib.sha256(data).hexdigest(),
-        tbs=data[_begin(data) : body[2]],
+        tbs=data[begin : body[2]],
         signature=signature,
         algorithm=_algorithm(data, outer),
         serial=der.integer(data, serial),
@@ -249,17 +246,17 @@ def _certificate(data: bytes) -> Certificate:
     )
 
 
-def _begin(data: bytes) -> int:
-    """Where the first element inside the outermost sequence begins, its tag and length included."""
-    return der.element(data, 0, len(data))[1]
+_VERSION_3 = b"\x02\x01\x02"
+"""The INTEGER 2, which DER writes in one way only (RFC 5280, 4.1.2.1)."""
 
 
-def _signed(data: bytes) -> tuple[der.Element, der.Element, bytes]:
-    """The three parts of a certificate or CRL: what is signed, how, and the signature."""
-    parts = der.children(data, *der.only(data, der.SEQUENCE), 3)
+def _signed(data: bytes) -> tuple[int, der.Element, der.Element, bytes]:
+    """Where what is signed begins, and the three parts of a certificate or CRL: that, how, and the signature."""
+    begin, end = der.only(data, der.SEQUENCE)
+    parts = der.children(data, begin, end, 3)
     if len(parts) != 3 or parts[0][0] != der.SEQUENCE or parts[1][0] != der.SEQUENCE:
         raise BadDer("not something signed")
-    return parts[0], parts[1], der.bits(data, parts[2])
+    return begin, parts[0], parts[1], der.bits(data, parts[2])
 
 
 def _algorithm(data: bytes, one: der.Element) -> Algorithm:
@@ -413,7 +410,7 @@ def read_crl(data: bytes) -> RevocationList:
 
 
 def _crl(data: bytes) -> RevocationList:
-    body, outer, signature = _signed(data)
+    begin, body, outer, signature = _signed(data)
     parts = der.children(data, body[1], body[2], 8)
     if len(parts) < 4 or der.integer(data, parts[0]) != 1:
         raise BadCertificate("not a version 2 revocation list")
@@ -434,7 +431,7 @@ def _crl(data: bytes) -> RevocationList:
     extensions, critical = _extensions(data, rest, 0xA0)
     return RevocationList(
         der=data,
-        tbs=data[_begin(data) : body[2]],
+        tbs=data[begin : body[2]],
         signature=signature,
         algorithm=_algorithm(data, outer),
         issuer=data[inner[2] : issuer[2]],
