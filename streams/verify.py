@@ -113,7 +113,7 @@ class Verify:
         raw = self._blobs.get(blob)
         if raw is None:
             raise RuntimeError(f"the document {blob} was digested, but its bytes are gone: the database is damaged")
-        for known in parse(raw, known_from, self._roots):
+        for known in parse(raw, known_from, self._roots, collateral.memo):
             collateral.add(known)
 
     def _put_in_force(self, event: Event, state: State) -> None:
