@@ -43,6 +43,8 @@ class OpaStore:
     ) -> None:
         self._git, self._path, self._key, self._prover = git, path, key, prover
         self._tenant, self._name = tenant, name
+        # What `check` last found equal to its commit: the file's bytes, and the revision they were expected to have.
+        self._sound: tuple[bytes | None, str | None] | None = None
 
     @property
     def name(self) -> str:
@@ -110,9 +112,25 @@ class OpaStore:
         return prove(self._name, self._prover, found, done, samples)
 
     def check(self, expected: str | None) -> Drifted | None:
-        """Is the bundle, and what the prover serves of it, what we left there?"""
+        """Is the bundle, and what the prover serves of it, what we left there?
+
+        Read from disk each time, but compared with its commit only where its bytes are not those that were last found
+        equal to it: a commit's content follows from its id. That comparison cost a fifth of the pipeline's time.
+        """
+        packed = self._packed()
+        if (packed, expected) != self._sound:
+            drift = self._compare(packed, expected)
+            if drift is not None:
+                return drift
+            self._sound = (packed, expected)
+        served = self._prover.revision()
+        if expected is not None and served is not None and served != expected:
+            return Drifted(self._name, None, expected, served, "OPA serves another revision than the bundle's")
+        return None
+
+    def _compare(self, packed: bytes | None, expected: str | None) -> Drifted | None:
         try:
-            found = self._read()
+            found = opened(packed, self._key) if packed is not None else None
         except BadBundle as why:
             return Drifted(self._name, None, expected, None, str(why))
         revision = found.revision if found else None
@@ -120,9 +138,6 @@ class OpaStore:
             return self._drift(None, expected, revision)
         if found is not None and found != self._git.policy(found.revision, self._tenant):
             return Drifted(self._name, None, expected, None, "the bundle is not what its commit holds")
-        served = self._prover.revision()
-        if expected is not None and served is not None and served != expected:
-            return Drifted(self._name, None, expected, served, "OPA serves another revision than the bundle's")
         return None
 
     def dump(self) -> dict[str, Json]:
@@ -158,14 +173,18 @@ class OpaStore:
         Raises:
             BadBundle: it is not one that we signed.
         """
+        packed = self._packed()
+        return opened(packed, self._key) if packed is not None else None
+
+    def _packed(self) -> bytes | None:
+        """The file, no further than a bundle may be long; None where there is none."""
         try:
             with self._path.open("rb") as file:
-                packed = file.read(MAX_PACKED + 1)
+                return file.read(MAX_PACKED + 1)
         except FileNotFoundError:
             return None
         except OSError as why:
             raise Unreachable(self._name, f"{self._path}: {why}") from why
-        return opened(packed, self._key)
 
     def _drift(self, change: str | None, expected: str | None, found: str | None) -> Drifted:
         detail = "the bundle is gone" if found is None else "the bundle was replaced by another of ours"

@@ -276,7 +276,14 @@ def test_a_bundle_put_there_by_somebody_else_is_drift_and_stays(world: World, tm
 def test_a_bundle_that_is_gone_or_older_is_drift(world: World) -> None:
     first = world.brought("c1", 24, None)
     old = world.path.read_bytes()
+    assert world.opa.check(first.revision) is None
     second = world.brought("c2", 25, first.revision)
+    ours = world.path.read_bytes()
+    assert world.opa.check(second.revision) is None  # remembered, and yet every later look is at the file itself
+    world.path.write_bytes(ours[:-1])
+    assert isinstance(world.opa.check(second.revision), Drifted)
+    world.path.write_bytes(ours)
+    assert world.opa.check(second.revision) is None
     world.path.write_bytes(old)  # signed by us, and yet not what is in force
     drift = world.opa.check(second.revision)
     assert isinstance(drift, Drifted)
