@@ -88,12 +88,11 @@ class Kept:
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Json]]:
         """Keys that begin so, in order of key, with their values; what is put or deleted meanwhile does not show."""
-        keys = []
-        for place in range(bisect_left(self._keys, prefix), len(self._keys)):
-            if not self._keys[place].startswith(prefix):
-                break
-            keys.append(self._keys[place])
-        return iter([(key, self._values[key]) for key in keys])
+        begin, end = bisect_left(self._keys, prefix), len(self._keys)
+        if prefix:
+            # The first text that is above all that begins so: the last letter's successor in its place.
+            end = bisect_left(self._keys, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+        return iter([(key, self._values[key]) for key in self._keys[begin:end]])
 
 
 class Beat(Protocol):

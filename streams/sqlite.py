@@ -124,13 +124,16 @@ class Round:
     feedback: tuple[Record, ...]
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def encode(value: Json) -> str:
     """JSON text as it is stored: sorted keys, no spaces. Lone surrogates, which UTF-8 cannot carry, become `?`.
 
     Raises:
         ValueError: NaN or infinity, which JSON does not have.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = _ENCODER.encode(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
