@@ -22,9 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute it."""
-    from streams.state_digest import state_digest
-
     from ratchet.cli.composition import stores
+    from streams.state_digest import state_digest
 
     place = home(args)
     place.reader()  # says so where there is no Ratchet
