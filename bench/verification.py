@@ -1,7 +1,8 @@
 """Verifications a second on one core: verify and appraise, from bytes to objects, beside the bare signature checks.
 
-Three rows for each format. cold: nothing is cached on either side; collateral is parsed from its bytes each time.
-first: a machine's first evidence, where the vendor's statements are known. repeat: a machine's next evidence. dcap-qvl
+Three rows for each format. cold: nothing is cached on either side: collateral and certificates are read from their
+bytes and every signature below the root is checked, in each call; only the roots' own certificates, which both programs
+are given before, have been read. first: a machine's first evidence, where the vendor's statements are known. repeat: a machine's next evidence. dcap-qvl
 keeps nothing between calls, so its cold figure is its figure; it reads no SNP reports.
 """
 
@@ -35,7 +36,8 @@ def measure(seconds: float, say: Callable[[str], None]) -> dict[str, dict[str, R
         ours = {"cold": _cold(specimen), "first": _first(specimen), "repeat": _repeat(specimen)}
         found[kind] = {}
         for row, work in ours.items():
-            # A process links the shipped issuers to their roots once, at its start: not so where nothing is cached.
+            # A process reads the shipped issuers and links them to their roots once, which spares it two signatures in
+            # each quote and two certificates: not so where nothing is cached.
             forgotten = [patch.object(roots, "known_links", dict)] * (row == "cold")
             works: dict[str, Work] = {"rate": work, "bare": partial(run, bare[row])}
             if kind != "snp":
