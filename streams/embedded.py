@@ -43,7 +43,7 @@ class Claim:
         Raises:
             AlreadyRunning: somebody else has it.
         """
-        path = database.with_name(database.name + ".lock")
+        self.path = path = database.with_name(database.name + ".lock")
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,21 +10,23 @@ from collections.abc import Mapping
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
-from ratchet.cli.output import print_json, print_rows, short, table
+from ratchet.cli.output import at_least_one, print_json, print_rows, short, table
 from ratchet.event import Json
 
-EPILOG = 'Example: ratchet alerts --acknowledge 3f9c01ab --by alice --comment "INC-412"'
+EPILOG = """Examples: ratchet alerts --status open
+          ratchet alerts --acknowledge 3f9c01ab --by alice --comment "INC-412"
+An alert is open, acknowledged or resolved; `ratchet explain ALERT` says why it is there."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("--status", choices=("open", "acknowledged", "resolved"), help="only these")
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default 100)")
+    parser.add_argument("--limit", type=at_least_one, default=100, metavar="N", help="at most so many (default 100)")
     act = parser.add_mutually_exclusive_group()
     act.add_argument("--acknowledge", metavar="ALERT", help="say that somebody looks at it")
     act.add_argument("--resolve", metavar="ALERT", help="say that it is over")
-    parser.add_argument("--by", help="who says so")
-    parser.add_argument("--comment", default="", help="kept with it")
+    parser.add_argument("--by", metavar="NAME", help="who says so")
+    parser.add_argument("--comment", default="", metavar="TEXT", help="kept with it")
 
 
 def simulated(alert: Mapping[str, Json]) -> str:
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     reader = place.reader()
     wanted = args.acknowledge or args.resolve
     if wanted:
-        from ratchet.cli.decisions import say_of_alert
+        from ratchet.cli.decisions import follows, say_of_alert
 
         if not args.by:
             raise Fault("no-name", "who acknowledges or resolves stays on record", "say --by NAME", Exit.USAGE)
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json(said)
         else:
-            print(f"{kind}: {said['alert']}")
+            print(f"{kind}: {said['alert']}; {follows(reader)}")
         return Exit.DONE
     rows = reader.alerts(args.status, None, args.limit).rows
     if args.json:

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
 from ratchet.cli.output import print_json
 
+if TYPE_CHECKING:
+    from ratchet.ports import Reader
+
 EPILOG = """Make a key:  ratchet approve --new-key alice.key   (prints the line for [approvers.keys] in ratchet.toml)
 Example:     ratchet approve 7c2e01ab --as alice --key alice.key --reason "SB-3019, see INC-412"
-Exit: 0 signed, 4 not yours to approve, 6 the store of proposals is away."""
+Exit: 0 signed (with --wait: and done), 4 not yours to approve, 5 signed but not done when --wait was over."""
+
+_ASK = 0.25
+"""Seconds between two looks while waiting."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +32,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("proposal", nargs="?", help="its id or the beginning of it")
     parser.add_argument("--as", dest="name", metavar="NAME", help="your name among the approvers")
     parser.add_argument("--key", metavar="PATH", help="your Ed25519 signing key, PEM (default: keys/NAME.key)")
-    parser.add_argument("--reason", default="", help="kept with the signature")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the signature")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--reject", action="store_true", help="sign a rejection instead")
     kind.add_argument("--halt", action="store_true", help="halt its rollout instead")
     kind.add_argument("--roll-back", action="store_true", help="roll it back instead")
     parser.add_argument("--dry-run", action="store_true", help="show the effect, sign nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="wait until every store confirmed it (of a rejection: until it took)",
+    )
     parser.add_argument("--new-key", metavar="PATH", help="make a signing key there, and nothing else")
 
 
@@ -39,16 +53,21 @@ def run(args: argparse.Namespace) -> int:
     place = home(args)
     if args.new_key:
         file = Path(args.new_key)
-        print(f'[approvers.keys]\n{args.name or file.stem} = "{new_key(file)}"')
+        name, public = args.name or file.stem, new_key(file)
+        if args.json:
+            print_json({"name": name, "public_key": public, "file": str(file)})
+        else:
+            print(f'[approvers.keys]\n{name} = "{public}"')
         return Exit.DONE
     if not args.proposal:
         raise Fault("no-proposal", "which proposal?", "`ratchet proposals` lists them", Exit.USAGE)
 
     from ratchet.approval import sign
-    from ratchet.cli.decisions import say_of_proposal, whoami
+    from ratchet.cli.decisions import follows, say_of_proposal, whoami
     from ratchet.cli.proposals import describe, find
 
-    row = find(place.reader().proposals(), args.proposal)
+    reader = place.reader()
+    row = find(reader.proposals(), args.proposal)
     kind = "rejected" if args.reject else "halted" if args.halt else "rolled_back" if args.roll_back else "approved"
     if not args.json:
         print(describe(row))
@@ -70,8 +89,32 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(event.envelope())
     else:
-        print(f"{kind} by {name}; `ratchet proposals {said['proposal'][:8]}` shows what follows")
+        print(
+            f"{kind} by {name}: {follows(reader)}; `ratchet proposals {said['proposal'][:8]}` shows what became of it"
+        )
+    if args.wait is not None:
+        _wait(reader, said["proposal"], "enforced" if kind == "approved" else kind, args.wait)
     return Exit.DONE
+
+
+def _wait(reader: Reader, proposal: str, wanted: str, seconds: float) -> None:
+    """Look until the proposal is in the state that the decision was meant to bring.
+
+    Raises:
+        Fault: it is not when the time is over.
+    """
+    from ratchet.cli.proposals import find
+
+    until = time.monotonic() + seconds
+    while (row := find(reader.proposals(), proposal))["state"] != wanted:
+        if time.monotonic() >= until:
+            raise Fault(
+                "unconfirmed",
+                f"signed, but after {seconds:g} s it is {row['state']} and not {wanted}",
+                f"`ratchet proposals {proposal[:8]}` shows what it waits for",
+                Exit.UNCONFIRMED,
+            )
+        time.sleep(_ASK)
 
 
 def _key(place: Home, name: str, path: str | None) -> bytes:

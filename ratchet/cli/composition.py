@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from ratchet.cli.errors import Fault
+from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def roots(place: Home) -> tuple[Root, ...]:
     found = list(vendor_roots()) if trust.vendor_roots else []
     for i, table in enumerate(trust.roots):
         file = place.below(table.file)
-        key = f"trust.roots[{i}].file in {place.path / 'ratchet.toml'}"
+        key = place.said(f"trust.roots[{i}].file")
         try:
             found.append(
                 root_from(table.name, Vendor(table.vendor), _der(file.read_bytes()), key, simulated=table.simulated)
@@ -58,36 +58,58 @@ def policy(place: Home) -> Policy:
         Fault: names the key.
     """
     from ratchet.appraise import Policy
+    from ratchet.cli.configuration import in_words
 
     try:
         return Policy.from_data(place.config.policy)
     except (ValueError, TypeError, AttributeError) as error:
-        raise Fault(
-            "policy", f"policy in {place.path / 'ratchet.toml'}: {error}", "docs/policy.md has its keys"
-        ) from error
+        key, _, why = str(error).removeprefix("policy: ").partition(": ")
+        wrong = f"{place.said(f'policy.{key}')}: {in_words(why)}" if why else f"{place.said('policy')}: {error}"
+        raise Fault("policy", wrong, "docs/policy.md has its keys") from error
 
 
 def rules(place: Home) -> RuleSet:
     """The detections: those that ship, or the folder that ratchet.toml names.
 
     Raises:
-        Fault: every faulty rule, with file and line.
+        Fault: there are none, or some are faulty: each with file and line.
     """
-    from ratchet.cli.assets import rules as shipped
     from ratchet.sigma import BadRules, load
 
-    folder = place.config.rules.folder
     try:
-        if not folder:
-            return load(shipped())
-        below = place.below(folder)
-        return load({str(p.relative_to(below)): p.read_text() for p in sorted(below.rglob("*.yml"))})
+        return load(rule_texts(place))
     except BadRules as error:
         raise Fault("rules", "some rules cannot run", "mend them", detail=tuple(str(error).splitlines())) from error
 
 
+def rule_texts(place: Home) -> Mapping[str, str]:
+    """The files of the rules in force, with their cases: path -> text.
+
+    Raises:
+        Fault: a folder that is not there, or has none: nobody would ever be told of anything.
+    """
+    from ratchet.cli.assets import rules as shipped
+
+    folder = place.config.rules.folder
+    if not folder:
+        return shipped()
+    below, said = place.below(folder), place.said("rules.folder")
+    try:
+        found = {str(p.relative_to(below)): p.read_text() for p in sorted(below.rglob("*.yml"))}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Fault("rules", f"{said}: {error}", "make every rule readable", Exit.UNREACHABLE) from error
+    if not found:
+        raise Fault("rules", f"{said}: there is no rule in {below}", "name a folder with rules; docs/rules.md")
+    return found
+
+
 def stores(place: Home) -> Sequence[PolicyStore]:
-    """Git, then the bundle built from its commits; a running OPA proves it where ratchet.toml names one."""
+    """Git, then the bundle built from its commits; a running OPA proves it where ratchet.toml names one.
+
+    Raises:
+        Fault: one cannot be opened.
+    """
+    from ratchet.ports import Unreachable
     from streams.stores import local
 
     opa = place.config.opa
@@ -95,7 +117,9 @@ def stores(place: Home) -> Sequence[PolicyStore]:
     try:
         return local(place.path, opa_url=opa.url, opa_token=token, tenant=place.config.tenant)
     except ValueError as error:
-        raise Fault("opa", f"opa.url: {error}", "use https, or an address of this machine") from error
+        raise Fault("opa", f"{place.said('opa.url')}: {error}", "use https, or an address of this machine") from error
+    except Unreachable as error:
+        raise Fault("store", str(error), "mend that, then start again", Exit.UNREACHABLE) from error
 
 
 def notifiers(place: Home) -> Sequence[Notifier]:
@@ -110,11 +134,17 @@ def notifiers(place: Home) -> Sequence[Notifier]:
     if alerts.webhook.url:
         signing = secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
         if signing is None:
-            raise Fault("no-secret", "alerts.webhook has a url but no secret_file", "name a file that holds the secret")
+            raise Fault(
+                "no-secret",
+                f"{place.said('alerts.webhook.secret_file')} is not there, though there is a url",
+                "name a file that holds the secret; docs/siem.md makes one",
+            )
         try:
             found.append(Webhook(alerts.webhook.url, signing, rules=loaded))
         except ValueError as error:
-            raise Fault("webhook", f"alerts.webhook: {error}", "docs/siem.md says what it may be") from error
+            raise Fault(
+                "webhook", f"{place.said('alerts.webhook.url')}: {error}", "docs/siem.md says what it may be"
+            ) from error
     return found
 
 
@@ -132,7 +162,7 @@ def secret(place: Home, name: str | None, key: str) -> str | None:
     try:
         return place.below(name).read_text().strip()
     except OSError as error:
-        raise Fault("no-secret", f"{key}: {name}: {error.strerror}", "name a file that is there") from error
+        raise Fault("no-secret", f"{place.said(key)}: {name}: {error.strerror}", "name a file that is there") from error
 
 
 def settings(place: Home) -> Settings:
@@ -149,7 +179,9 @@ def settings(place: Home) -> Settings:
             loosening_lasts=config.approvers.loosening_lasts,
         )
     except ValueError as error:
-        raise Fault("approvers", f"{error} in {place.path / 'ratchet.toml'}", "`ratchet approve --new-key`") from error
+        raise Fault(
+            "approvers", f"{place.said('approvers')}: {error}", "`ratchet approve --new-key` makes a key"
+        ) from error
     return Settings(
         roots=roots(place),
         policy=policy(place),

@@ -11,7 +11,9 @@ from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import print_json
 
-EPILOG = "Example: ratchet config schema > ratchet.schema.json"
+EPILOG = """Examples: ratchet config
+          ratchet config schema > ratchet.schema.json
+          ratchet config token"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json({"token": token, "token_sha256": digest})
         else:
-            print(f'token (give it to the sender; it is kept nowhere): {token}\n\ntoken_sha256 = "{digest}"')
+            print(f"token (give it to the sender; it is kept nowhere): {token}\n")
+            print(f'for {home(args).path / "ratchet.toml"}:\n\n[entrance.senders.NAME]\ntoken_sha256 = "{digest}"')
     else:
         said = home(args).config.model_dump(mode="json")
         print_json(said) if args.json else print(json.dumps(said, indent=2))

@@ -25,9 +25,10 @@ NOT_KEYS = frozenset(
 )
 """Variables of ours that are no configuration keys."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Listen = Annotated[str, Field(pattern=r"^[^\s/]+:\d{1,5}$")]
+NAME, HEX32, LISTEN = r"^[a-z0-9][a-z0-9-]{0,62}$", r"^[0-9a-f]{64}$", r"^[^\s/]+:\d{1,5}$"
+Name = Annotated[str, Field(pattern=NAME)]
+Hex32 = Annotated[str, Field(pattern=HEX32)]
+Listen = Annotated[str, Field(pattern=LISTEN)]
 
 
 class _Table(BaseModel):
@@ -208,29 +209,50 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         raise Fault("config-syntax", f"{path} is not TOML: {error}", "mend that line") from error
     except OSError as error:
         raise Fault("config-unreadable", f"{path}: {error.strerror}", "make it readable", Exit.UNREACHABLE) from error
-    origin = _override(said, environment)
+    _override(said, environment)
     try:
         return Config.model_validate(said)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        where = next((v for k, v in origin.items() if key == k or key.startswith(f"{k}.")), str(path))
-        more = tuple(
-            f"{'.'.join(str(part) for part in other['loc'])}: {other['msg']}"
-            for other in error.errors(include_url=False)[1:5]
-        )
+        found = [(".".join(str(part) for part in one["loc"]), _wrong(one)) for one in error.errors(include_url=False)]
+        lines = [f"{key} in {origin(key, path, environment)}: {wrong}" for key, wrong in found[:5]]
         raise Fault(
-            "config-value", f"{key} in {where}: {first['msg'].lower()}", "see `ratchet config schema`", detail=more
+            "config-value", lines[0], "see docs/configuration.md, `ratchet config schema`", detail=tuple(lines[1:])
         ) from error
 
 
-def _override(said: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """Put RATCHET_… variables into what the file says; returns key -> variable, for errors."""
-    origin: dict[str, str] = {}
-    for variable in sorted(environment):
-        if not variable.startswith(PREFIX) or variable in NOT_KEYS:
-            continue
-        path = variable.removeprefix(PREFIX).lower().split("__")
+def origin(key: str, path: Path, environment: Mapping[str, str]) -> str:
+    """Where a key's value was said: the variable that replaces it, or a part or the whole of it; else the file."""
+    for variable, at in _variables(environment):
+        if key == at or key.startswith((f"{at}.", f"{at}[")) or at.startswith(f"{key}."):
+            return variable
+    return str(path)
+
+
+_SHAPES = {
+    NAME: "a name has lower-case letters, digits and hyphens, at most 63",
+    HEX32: "this must be 64 lower-case hex digits",
+    LISTEN: "this must be host:port, such as 127.0.0.1:8642",
+}
+
+
+def _wrong(error: Any) -> str:
+    """What pydantic found of one value, in words."""
+    if error["type"] == "string_pattern_mismatch":
+        return _SHAPES[error["ctx"]["pattern"]]
+    return in_words(error["msg"])
+
+
+def in_words(message: str) -> str:
+    """A message of pydantic's, said so that it follows the key."""
+    return message.replace("Extra inputs are not permitted", "there is no such key").replace(
+        "Input should", "this should"
+    )
+
+
+def _override(said: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Put RATCHET_… variables into what the file says."""
+    for variable, at in _variables(environment):
+        path = at.split(".")
         table = said
         for part in path[:-1]:
             table = table.setdefault(part, {})
@@ -240,5 +262,10 @@ def _override(said: dict[str, Any], environment: Mapping[str, str]) -> dict[str,
             table[path[-1]] = json.loads(environment[variable])
         except ValueError:
             table[path[-1]] = environment[variable]
-        origin[".".join(path)] = variable
-    return origin
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Every variable that is a key, with the key."""
+    for variable in sorted(environment):
+        if variable.startswith(PREFIX) and variable not in NOT_KEYS:
+            yield variable, variable.removeprefix(PREFIX).lower().replace("__", ".")

@@ -54,18 +54,12 @@ def check_file(manifest: Path, formats: list[str] | None = None) -> Report:
         Fault: the manifest, or a file that it names, cannot be read.
     """
     from ratchet.cli.corpus_check import BadManifest, check
+    from ratchet.cli.corpus_files import files_below
     from ratchet.collateral.roots import vendor_roots
 
     folder = manifest.resolve().parent
-
-    def read(path: str) -> bytes:
-        place = (folder / path).resolve()
-        if not place.is_relative_to(folder):
-            raise BadManifest(f"{path} lies outside the manifest's folder")
-        return place.read_bytes()
-
     try:
-        return check(manifest.read_bytes(), read, vendor_roots(), formats, _shown)
+        return check(manifest.read_bytes(), files_below(folder), vendor_roots(), formats, _shown)
     except BadManifest as bad:
         raise Fault(
             "manifest", f"{manifest} is no manifest: {bad}", "see docs/corpus.md for its schema", Exit.UNREACHABLE

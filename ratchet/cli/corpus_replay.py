@@ -19,6 +19,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ratchet.cli.corpus_check import BadManifest, Read, endorsements, items_of, paths_of, time_of
+from ratchet.cli.corpus_files import files_below
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.floors import summary
 from ratchet.cli.home import Home
@@ -62,9 +63,14 @@ def run(args: argparse.Namespace) -> int:
     with nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as kept:
         place = Home(Path(kept), {})
         try:
-            told = replay(place, args.manifest.read_bytes(), lambda path: (folder / path).read_bytes())
-        except (BadManifest, OSError) as error:
-            raise Fault("manifest", f"{args.manifest}: {error}", "name a manifest", Exit.UNREACHABLE) from error
+            told = replay(place, args.manifest.read_bytes(), files_below(folder))
+        except BadManifest as bad:
+            raise Fault(
+                "manifest", f"{args.manifest} is no manifest: {bad}", "see docs/corpus.md", Exit.UNREACHABLE
+            ) from None
+        except OSError as away:
+            why = f"{away.filename or args.manifest}: {away.strerror or away}"
+            raise Fault("manifest", why, "check the path", Exit.UNREACHABLE) from None
     if args.json:
         print_json({"lines": told.lines, "left_out": told.left_out})
     else:
@@ -75,7 +81,10 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.golden is None:
         return Exit.DONE
-    wanted = args.golden.read_text().splitlines()
+    try:
+        wanted = args.golden.read_text().splitlines()
+    except OSError as away:
+        raise Fault("unreadable", f"{args.golden}: {away.strerror}", "check the path", Exit.UNREACHABLE) from None
     if wanted == told.lines:
         print(f"as {args.golden} has it")
         return Exit.DONE

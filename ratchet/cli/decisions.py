@@ -5,14 +5,18 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
+from ratchet.cli.output import begins
 from ratchet.event import Event, Json, derived_id, stamp
 from ratchet.ports import Reader
 
 SOURCE = "/cli"
+
+_AWAKE = timedelta(seconds=30)
+"""A pipeline that runs makes a tick every 5 s when nothing happens (docs/adr/0002-rounds.md)."""
 
 
 def append(place: Home, event: Event) -> None:
@@ -27,13 +31,16 @@ def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, by: str, c
     """Acknowledge or resolve the alert that `wanted` (an id or its beginning) names.
 
     Raises:
-        Fault: there is no such alert, or more than one.
+        Fault: there is no such alert, or more than one; or it is so already.
     """
-    rows = [row for row in reader.alerts(None, None, 10_000).rows if row["alert"].startswith(wanted)]
+    rows = [row for row in reader.alerts(None, None, 10_000).rows if begins(row["alert"], wanted)]
     if len(rows) != 1 or len(wanted) < 6:
         why = "is no alert" if not rows else f"begins {len(rows)} alerts" if len(rows) > 1 else "is too short"
         raise Fault("no-alert", f"{wanted!r} {why}", "`ratchet alerts --json` has whole ids", Exit.USAGE)
     alert = rows[0]
+    if alert["status"] in (kind, "resolved"):
+        who = f" by {alert['by']}" if alert["by"] else ""
+        raise Fault("already", f"it is {alert['status']}{who} already", "", Exit.REFUSED)
     now = datetime.now(UTC)
     data = {"alert": alert["alert"], "by": by, "comment": comment}
     id = derived_id("decision", alert["alert"], kind, by, stamp(now))
@@ -65,6 +72,17 @@ def say_of_proposal(
     event = Event(id, SOURCE, f"decision.{kind}.v1", proposal["proposal"], now, tenant, data)
     append(place, event)
     return event
+
+
+def follows(reader: Reader) -> str:
+    """What becomes of a decision that was put on the log just now."""
+    return "the next tick takes it up" if awake(reader) else "it takes effect when `ratchet up` runs"
+
+
+def awake(reader: Reader) -> bool:
+    """Whether a pipeline runs on this data directory, as far as its ticks tell."""
+    ticks = reader.history("ticks", "0", 1)
+    return bool(ticks) and datetime.now(UTC) - ticks[0].event.time < _AWAKE
 
 
 def whoami() -> str:

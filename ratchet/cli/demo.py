@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
-from ratchet.cli.output import bar, print_json, table
+from ratchet.cli.output import bar, print_json, program, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 EPILOG = """Examples: ratchet demo --once
           ratchet demo --scenario my.yml --data /tmp/mine
 Exit: 0 every planted fact was found and nothing else reported, 1 not so."""
+
+DATA = "else ./ratchet-demo, whatever RATCHET_DATA says: it is emptied"
+"""What its help says of --data."""
 
 MARK = "demo"
 """A file in the data directory of a demo: only such a directory is emptied and used again."""
@@ -51,11 +54,13 @@ def run(args: argparse.Namespace) -> int:
     import os
 
     from ratchet.cli.running import engine, run_live
-    from ratchet.cli.serving import console
+    from ratchet.cli.serving import console, listen
 
     began = time.monotonic()
     scenario = _scenario(args)
     place = Home(Path(args.data or "ratchet-demo"), os.environ)
+    # Found out before a week is simulated, not after it: an address that is taken.
+    listening = None if args.once else listen(f"127.0.0.1:{args.port}", "--port")
     prepare(place, scenario)
     with engine(place) as running:
         fed = _feed(place, running, scenario)
@@ -64,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
             print_json(asdict(summary))
         else:
             print(summary.text())
-        if args.once:
+        if listening is None:
             return Exit.DONE if summary.agrees else Exit.OURS
-        served, address, token = console(place, args.port)
+        served, address, token = console(place, listening)
         print(
             f"\nconsole  {address}\ntoken    {token}   (opens it once, within ten minutes)\nCtrl-C ends it.", flush=True
         )
@@ -92,10 +97,15 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 
 def prepare(place: Home, scenario: Scenario) -> None:
-    """A fresh data directory whose configuration trusts the simulated vendor, and says so."""
+    """A fresh data directory whose configuration trusts the simulated vendor, and says so.
+
+    Raises:
+        Fault: it holds something that is no demo's, or another process runs on it.
+    """
     from collectors.simulated.policy import reference_values
     from collectors.simulated.vendor import Vendor
     from ratchet.cli.approve import new_key
+    from ratchet.cli.running import claimed
 
     mark = place.path / MARK
     if place.path.exists() and any(place.path.iterdir()) and not mark.exists():
@@ -106,11 +116,12 @@ def prepare(place: Home, scenario: Scenario) -> None:
             Exit.REFUSED,
         )
     vendor = place.path / "vendor"
-    if place.path.exists():
-        for old in place.path.iterdir():
-            if old != vendor:  # its keys take seconds to make, and serve again
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
     place.create()
+    with claimed(place) as claim:
+        for old in place.path.iterdir():
+            # The vendor's keys take seconds to make, and serve again; the claim is what other processes look at.
+            if old not in (vendor, claim.path):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
     mark.write_text("made by `ratchet demo`, which empties this folder when it runs again\n")
     lines = [
         "# Written by `ratchet demo`. The roots below are simulated: whatever rests on them is marked so everywhere.",
@@ -204,6 +215,11 @@ class Summary:
         """Every planted fact was found, and nothing else was reported."""
         return not self.missed and not self.unexpected
 
+    def next(self) -> list[str]:
+        """What to type now."""
+        waiting = [p.proposal[:8] for p in self.proposals if p.state == "proposed"]
+        return ["alerts", "fleet --standing warning", *(f"approve {id} --as {APPROVER}" for id in waiting[:1])]
+
     def text(self) -> str:
         """For a terminal."""
         rows = [(p.proposal[:8], p.state, p.family, p.refuses) for p in self.proposals]
@@ -220,7 +236,8 @@ class Summary:
                 table(rows, ("PROPOSAL", "STATE", "FAMILY", "REFUSES")),
                 "receipts   " + ", ".join(f"{n} {outcome}" for outcome, n in self.receipts.items()),
                 f"letters    {self.dead_letters} dead",
-                f"data       {self.data}   (`ratchet alerts --data {self.data}`, `ratchet fleet --data {self.data}` …)",
+                f"data       {self.data}; look at it, or approve what waits:",
+                *(f"  {program()} {words} --data {self.data}" for words in self.next()),
             ]
         )
 

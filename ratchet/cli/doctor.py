@@ -11,11 +11,15 @@ from collections.abc import Callable
 from contextlib import closing
 
 from ratchet.cli import composition
+from ratchet.cli.decisions import awake
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
 from ratchet.cli.output import print_json
+from ratchet.event import stamp
+from ratchet.ports import Unreachable
 
-EPILOG = "Exit: 0 all well, 4 something is wrong."
+EPILOG = """Example: ratchet doctor --data /var/lib/ratchet
+It changes nothing. Exit: 0 all well, 4 something is wrong."""
 
 _PARTS = ("cryptography", "pydantic", "rfc8785", "yaml", "sigma", "starlette", "uvicorn", "jinja2", "dulwich", "regopy")
 
@@ -83,8 +87,7 @@ def _rules(place: Home) -> str:
 
 
 def _database(place: Home) -> str:
-    if not place.database_path.is_file():
-        raise Fault("no-data", f"there is no {place.database_path}", "`ratchet up` makes it")
+    _there(place)
     with closing(sqlite3.connect(f"file:{place.database_path}?mode=ro", uri=True)) as connection:
         (said,) = connection.execute("PRAGMA quick_check").fetchone()
     if said != "ok":
@@ -93,23 +96,61 @@ def _database(place: Home) -> str:
     return f"sound; {counts.get('events', 0)} events, {counts.get('dead_letters', 0)} dead letters"
 
 
+def _there(place: Home) -> None:
+    if not place.database_path.is_file():
+        raise Fault("no-data", f"there is no {place.database_path}", "`ratchet up` makes it")
+
+
+def _pipeline(place: Home) -> str:
+    _there(place)
+    reader = place.reader()
+    ticks = reader.history("ticks", "0", 1)
+    last = f"last tick {stamp(ticks[0].event.time)[:19]}Z" if ticks else "no tick yet"
+    return f"{'runs' if awake(reader) else 'does not run: `ratchet up` starts it'}; {last}"
+
+
 def _stores(place: Home) -> str:
+    if not place.database_path.is_file():
+        return "nothing was written yet"
+    with closing(place.database()) as database:
+        pushed = database.state("push")
     lines = []
     for store in composition.stores(place):
-        drift = store.check(None)
-        if drift is not None and drift.found is not None and drift.expected is not None:
-            raise Fault("drift", f"{store.name}: {drift.detail}", "`ratchet search type:store*` shows what was seen")
-        lines.append(store.name)
+        left = pushed.get(f"store/{store.name}") or {"revision": None, "drift": None}
+        away = pushed.get(f"away/{store.name}")
+        try:
+            drift = store.check(left["revision"])
+        except Unreachable as error:
+            raise Fault("store", str(error), "look at that server") from error
+        if drift is not None:
+            raise Fault("drift", f"{store.name}: {drift.detail}", "docs/stores.md says how to bring it back")
+        if left["drift"] is not None or away is not None:
+            why = (left["drift"] or {}).get("detail") or (away or {}).get("why")
+            raise Fault("drift", f"{store.name}: {why}", "`ratchet alerts` has more; the next ticks look again")
+        lines.append(f"{store.name} at {left['revision'][:8]}" if left["revision"] else f"{store.name}, empty yet")
     return ", ".join(lines)
 
 
 def _notifiers(place: Home) -> str:
-    return ", ".join(one.name for one in composition.notifiers(place)) or "nobody is told of alerts: see [alerts]"
+    names = [one.name for one in composition.notifiers(place)]
+    if not place.database_path.is_file():
+        return ", ".join(names) or "nobody"
+    lines = []
+    for row in place.reader().notifiers():
+        if row["name"] in names and row["failures"]:
+            raise Fault(
+                "silent",
+                f"{row['name']} took nothing since {row['since'][:19]}Z ({row['failures']} tries): {row['error']}",
+                "it is tried again by itself; nothing is lost meanwhile",
+            )
+        if row["name"] in names:
+            lines.append(f"{row['name']} took {row['sent']}" + f", refused {row['refused']}" * bool(row["refused"]))
+    return ", ".join(lines) or ", ".join(names) or "nobody is told of alerts: see [alerts]"
 
 
 def _entrance(place: Home) -> str:
     table = place.config.entrance
-    return f"{table.listen}, {len(table.senders)} senders" + ("" if table.senders else ": nobody may send yet")
+    return f"{table.listen}, " + (", ".join(sorted(table.senders)) or "nobody") + " may send"
 
 
 _CHECKS: dict[str, Callable[[Home], str]] = {
@@ -120,6 +161,7 @@ _CHECKS: dict[str, Callable[[Home], str]] = {
     "policy": _policy,
     "rules": _rules,
     "database": _database,
+    "pipeline": _pipeline,
     "stores": _stores,
     "notifiers": _notifiers,
     "entrance": _entrance,

@@ -9,12 +9,13 @@ import argparse
 from collections.abc import Mapping
 
 from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import plain, print_json
+from ratchet.cli.home import Home, home
+from ratchet.cli.output import plain, print_json, short, shown
 from ratchet.event import BlobId, Event, Json, stamp
 from ratchet.ports import Reader
 
-EPILOG = "Example: ratchet explain 3f9c01ab"
+EPILOG = """Examples: ratchet explain 3f9c01ab
+          ratchet explain 3f9c01ab --bytes"""
 
 _MARK = {"passed": "✓", "failed": "✗", "not_possible": "–"}
 
@@ -27,17 +28,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain."""
-    reader = home(args).reader()
-    record = reader.event(args.id)
+    place = home(args)
+    reader = place.reader()
+    record = reader.event(args.id.partition("…")[0])
     if record is None:
-        raise Fault("no-event", f"nothing has the id {args.id!r}", "`ratchet search` finds ids", Exit.USAGE)
+        raise Fault(
+            "no-event",
+            f"nothing, or more than one thing, has the id {args.id!r}",
+            "`ratchet search` finds ids; give 8 digits of one or more",
+            Exit.USAGE,
+        )
     chain = trace(reader, record.event)
     if args.json:
         print_json([event.envelope() for event in chain])
         return Exit.DONE
     for event in chain:
         print(f"\n{event.type}  {stamp(event.time)}  {event.id}")
-        for line in _lines(event):
+        for line in _lines(place, reader, event):
             print(f"  {line}")
         if event.type == "evidence.received.v1" and args.bytes:
             _bytes(reader, event)
@@ -45,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def trace(reader: Reader, event: Event) -> list[Event]:
-    """The chain from this event back to the evidence: alert, verdict, evidence."""
+    """The chain from this event back to where it began: alert, verdict, evidence; change, proposal, its cause."""
     chain = [event]
     data = event.data
     following = None
@@ -53,18 +60,23 @@ def trace(reader: Reader, event: Event) -> list[Event]:
         following = next((cause for cause in (data["first_cause"], *data["causes"]) if reader.event(cause)), None)
     elif event.type == "verdict.reached.v1":
         following = data["evidence"]
+    elif event.type == "change.due.v1":
+        following = data["proposal"]
+    elif event.type == "proposal.made.v1":
+        following = data["cause"]
     found = reader.event(following) if following else None
     if found is not None and found.event.id != event.id:
         chain += trace(reader, found.event)
     return chain
 
 
-def _lines(event: Event) -> list[str]:
+def _lines(place: Home, reader: Reader, event: Event) -> list[str]:
     data = event.data
     if event.type.startswith("alert."):
         return [
             f"[{data['level']}, {data['status']}] {plain(data['title'])}",
-            f"rule {data['rule']}; {data['count']} times since {data['opened'][:19]}; subject {plain(data['subject'])}",
+            *_rule(place, data["rule"]),
+            f"{data['count']} times since {data['opened'][:19]}; subject {plain(data['subject'])}",
             *_reasons(data["reasons"]),
         ]
     if event.type == "verdict.reached.v1":
@@ -77,26 +89,49 @@ def _lines(event: Event) -> list[str]:
             *(f"{_MARK[s['outcome']]} {s['name']:<11} {plain(s['detail'])}  [{s['source']}]" for s in data["steps"]),
             *_reasons(data["reasons"]),
             *_claims(data),
-            *(f"judged by document {blob}" for blob in data["collateral"]),
+            *(f"judged by document {blob}{_statements(reader, blob)}" for blob in data["collateral"]),
             f"policy {data['policy']}  code {data['code']}",
         ]
     if event.type == "evidence.received.v1":
-        return [f"{data['size']} bytes from {event.source}, blob {data['blob']}", f"challenge {data['challenge']}"]
-    return [f"{key}: {plain(value)}" for key, value in data.items()]
+        challenge = f"challenge {data['challenge']}" if data["challenge"] else "no challenge"
+        return [f"{data['size']} bytes from {event.source}, blob {data['blob']}", challenge]
+    if event.type == "proposal.made.v1":
+        from ratchet.cli.proposals import describe
+
+        return [line for row in reader.proposals() if row["proposal"] == data for line in describe(row).splitlines()]
+    return [f"{key}: {shown(value)}" for key, value in data.items()]
+
+
+def _rule(place: Home, name: str) -> list[str]:
+    """What the rule of that name says of itself, and where people change it."""
+    import yaml
+
+    from ratchet.cli.composition import rule_texts
+
+    for path, text in rule_texts(place).items():
+        if path.rpartition("/")[2] == f"{name}.yml":
+            said = yaml.safe_load(text)
+            return [f"rule {name} ({path}): {plain(' '.join(str(said.get('description', '')).split()))}"]
+    return [f"rule {name}, which is not among the rules any more"]
+
+
+def _statements(reader: Reader, blob: str) -> str:
+    """What a vendor's document says, in a few words."""
+    found = (record.event.data for record in reader.search(f"type:collateral* AND blob:{blob}", 8))
+    said = dict.fromkeys(f"{one['kind']} {short(plain(one['key']))}" for one in found)
+    return f": {', '.join(said)}" if said else ""
 
 
 def _reasons(reasons: list[Mapping[str, Json]]) -> list[str]:
-    lines = []
+    lines: list[str] = []
+    before = ""
     for reason in reasons:
-        if isinstance(reason, str):
-            lines.append(f"because {reason}")
-            continue
-        lines.append(
-            f"because {reason['code']}: {reason['component']} is {plain(reason['got'])}, "
-            f"wanted {plain(reason['want'])}  [{reason['source']}]"
-        )
-        if reason["remedy"]:
+        got = f" is {shown(reason['got'])}" if reason["got"] is not None else ""
+        want = f", needs {shown(reason['want'])}" if reason["want"] is not None else ""
+        lines.append(f"because {reason['code']}: {reason['component']}{got}{want}  [{reason['source']}]")
+        if reason["remedy"] and reason["remedy"] != before:
             lines.append(f"  do: {reason['remedy']}")
+        before = reason["remedy"]
     return lines
 
 
@@ -104,11 +139,10 @@ def _claims(data: Mapping[str, Json]) -> list[str]:
     claims = data["claims"]
     if not claims:
         return []
-    lines = [f"measurement {claims['measurement']}", f"debug {claims['debug']}"]
-    lines.append("tcb " + " ".join(f"{k}={v}" for k, v in sorted(claims["tcb"].items())))
-    lines.append("bits " + " ".join(f"{k}={v}" for k, v in sorted(claims["bits"].items())))
+    lines = [f"measurement {shown(claims['measurement'])}", f"debug {shown(claims['debug'])}"]
+    lines += [f"tcb {shown(claims['tcb'])}", f"bits {shown(claims['bits'])}"]
     if data["tcb"]:
-        lines.append(f"status {data['tcb']['merged']} {' '.join(data['tcb']['advisories'])}")
+        lines.append(f"status {data['tcb']['merged']} {' '.join(data['tcb']['advisories'])}".rstrip())
     return lines
 
 
@@ -120,6 +154,6 @@ def _bytes(reader: Reader, event: Event) -> None:
         print("  the bytes are gone: retention has passed")
         return
     for one in fields(Evidence(raw)):
-        shown = raw[one.offset : one.offset + one.length].hex()
-        shown = shown if len(shown) <= 64 else f"{shown[:60]}…"
-        print(f"  {one.offset:#06x} +{one.length:<4} {one.label:<28} {shown}  {plain(one.value)[:80]}")
+        said = raw[one.offset : one.offset + one.length].hex()
+        said = said if len(said) <= 64 else f"{said[:60]}…"
+        print(f"  {one.offset:#06x} +{one.length:<4} {one.label:<28} {said}  {plain(one.value)[:80]}")

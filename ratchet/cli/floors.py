@@ -10,7 +10,7 @@ from ratchet.cli.home import home
 from ratchet.cli.output import print_rows, short, table
 from ratchet.event import Json
 
-EPILOG = "Example: ratchet floors --json"
+EPILOG = """Example: ratchet floors --json | jq .floor.provenance"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

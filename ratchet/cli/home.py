@@ -43,6 +43,12 @@ class Home:
 
         return load(self.path / "ratchet.toml", self.environment)
 
+    def said(self, key: str) -> str:
+        """A key, and where its value was said: ratchet.toml, or the variable that replaces it there."""
+        from ratchet.cli.configuration import origin
+
+        return f"{key} in {origin(key, self.path / 'ratchet.toml', self.environment)}"
+
     @property
     def database_path(self) -> Path:
         """Of the log, the blobs and the state."""

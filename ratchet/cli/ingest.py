@@ -20,7 +20,7 @@ from ratchet.cli.output import print_json, progress
 
 EPILOG = """Examples: ratchet ingest quotes/ tcb.json
           curl -s https://…/tcb | ratchet ingest --document -
-Exit: 0 all taken, 3 some were not (each is named), 6 a file could not be read."""
+Exit: 0 all taken, 3 some were not (each is named), 6 a file is not there or cannot be read."""
 
 SOURCE = "/collectors/files"
 
@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Take them."""
     from collectors.delivery import Delivery, Rejected, accept, accept_document
+    from ratchet.cli.decisions import awake
     from ratchet.event import digest
     from streams.sqlite import SqliteBlobs, SqliteLog
 
@@ -49,24 +50,31 @@ def run(args: argparse.Namespace) -> int:
     tenant = place.config.tenant
     taken = repeated = 0
     refused: list[dict[str, str]] = []
+    unread = False
     files = list(_files(args.paths))
     with closing(place.database()) as database:
         log, blobs = SqliteLog(database), SqliteBlobs(database)
-        for name, raw in progress(files, len(files), "ingesting"):
-            delivery = f"{name} {digest(raw)}"[-256:]
+        for name in progress(files, len(files), "ingesting"):
+            try:
+                raw = _read(name)
+            except OSError as error:
+                unread = True
+                refused.append({"file": name, "code": "unreadable", "why": error.strerror or str(error)})
+                continue
+            delivery = f"{'stdin' if name == '-' else name} {digest(raw)}"[-256:]
             now = datetime.now(UTC)
             try:
                 if args.evidence or (not args.document and _is_evidence(raw)):
                     one = Delivery(
                         id=delivery,
-                        name=args.name or Path(name).name[:128],
+                        name=args.name or _title(name)[:128],
                         raw=raw,
                         region=args.region,
                         workload=args.workload,
                     )
                     event, new = accept(one, log, blobs, SOURCE, tenant, now)
                 else:
-                    event, new = accept_document(raw, Path(name).name, name, delivery, log, blobs, SOURCE, tenant, now)
+                    event, new = accept_document(raw, _title(name), name, delivery, log, blobs, SOURCE, tenant, now)
             except Rejected as rejected:
                 refused.append({"file": name, "code": rejected.code, "why": rejected.why})
                 continue
@@ -83,7 +91,11 @@ def run(args: argparse.Namespace) -> int:
 
         drain(place)
     if not args.json:
-        print(f"{taken} taken, {repeated} known already, {len(refused)} not taken")
+        print(f"{taken} taken, {repeated} known already, {len(refused)} not taken, in {place.path}")
+        if taken and not args.run and not awake(place.reader()):
+            print("nothing runs there that reads them: `ratchet up`, or --run")
+    if unread:
+        return Exit.UNREACHABLE
     return Exit.UNSUPPORTED if refused else Exit.DONE
 
 
@@ -92,20 +104,33 @@ def _is_evidence(raw: bytes) -> bool:
     return not raw.lstrip()[:10].startswith((b"{", b"[", b"-----BEGIN", b"\x30"))
 
 
-def _files(paths: list[str]) -> Iterator[tuple[str, bytes]]:
+def _title(name: str) -> str:
+    """What a machine or document is called when nobody says: the file's name."""
+    return "stdin" if name == "-" else Path(name).name
+
+
+def _files(paths: list[str]) -> Iterator[str]:
+    """The files that the paths mean, those in folders in order of their names.
+
+    Raises:
+        Fault: one is not there: nothing was taken.
+    """
+    for given in paths:
+        path = Path(given)
+        if given == "-":
+            yield given
+        elif path.is_dir():
+            yield from (str(inside) for inside in sorted(path.rglob("*")) if inside.is_file())
+        elif path.exists():
+            yield given
+        else:
+            raise Fault("unreadable", f"there is no {given}", "nothing was taken: name what is there", Exit.UNREACHABLE)
+
+
+def _read(name: str) -> bytes:
     from collectors.delivery import MAX_DOCUMENT
 
-    for given in paths:
-        if given == "-":
-            yield "stdin", sys.stdin.buffer.read(MAX_DOCUMENT + 1)
-            continue
-        path = Path(given)
-        try:
-            inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-            for file in inside:
-                with file.open("rb") as opened:
-                    yield str(file), opened.read(MAX_DOCUMENT + 1)
-        except OSError as error:
-            raise Fault(
-                "unreadable", f"{error.filename}: {error.strerror}", "name files that are there", Exit.UNREACHABLE
-            ) from error
+    if name == "-":
+        return sys.stdin.buffer.read(MAX_DOCUMENT + 1)
+    with Path(name).open("rb") as opened:
+        return opened.read(MAX_DOCUMENT + 1)

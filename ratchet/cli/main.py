@@ -11,7 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("Run it", "Run the pipeline, the evidence entrance and the console"),
     "ingest": ("Run it", "Take evidence and vendor documents from files, folders or standard input"),
     "doctor": ("Run it", "Check the data directory, its configuration and what it reaches"),
-    "config": ("Run it", "Show the configuration in force, or its JSON schema"),
+    "config": ("Run it", "Show the configuration in force or its JSON schema, or make a sender's token"),
     "verify": ("Look", "Verify one file of evidence, step by step, without keeping anything"),
     "watch": ("Look", "Follow alerts, verdicts and changes as they come"),
     "search": ("Look", "Search everything on the log"),
@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command -> (group, one line). A command's module is `ratchet.cli.<command>`, with `_` for `-`."""
 
 COMMON = """\
-Every command takes --data PATH (the data directory; default: RATCHET_DATA, else ./ratchet-data) and --json.
+Every command takes --data PATH (the data directory; else RATCHET_DATA, else ./ratchet-data) and --json, after its name.
 Exit: 0 done, 1 a fault of ours, 2 usage, 3 not supported or skipped, 4 refused, 5 written but not confirmed,
 6 unreachable.
 """
@@ -61,27 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _unknown(name)
 
-    import argparse
-    from importlib import import_module
-
     from ratchet.cli.errors import Exit, Fault
+    from ratchet.cli.usage import parser_of
 
-    module = import_module(f"ratchet.cli.{name.replace('-', '_')}")
-    parser = argparse.ArgumentParser(
-        prog=f"ratchet {name}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=getattr(module, "EPILOG", None),
-        allow_abbrev=False,
-    )
-    parser.add_argument("--data", metavar="PATH", help="the data directory (RATCHET_DATA, else ./ratchet-data)")
-    parser.add_argument("--json", action="store_true", help="print JSON, one object a line where there are many")
-    module.configure(parser)
-    args = parser.parse_args(words[1:])
     try:
+        module, parser = parser_of(name)
+        args = parser.parse_args(words[1:])
         return int(module.run(args))
     except Fault as fault:
-        if args.json:
+        if "--json" in words:
             import json
 
             print(json.dumps(fault.to_data()))
@@ -109,6 +97,8 @@ def _unknown(name: str) -> int:
 
     near = get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean `ratchet {near[0]}`?" if near else "`ratchet --help` lists the commands"
+    if name.startswith("-"):
+        hint = f"options come after the command, as in `ratchet fleet {name} …`"
     print(f"ratchet: there is no command {name!r}\n  next: {hint}\n  (unknown-command)", file=sys.stderr)
     return 2
 

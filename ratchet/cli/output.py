@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from shutil import which
 from typing import TypeVar
 
 from ratchet.event import Json
@@ -34,8 +36,41 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> str:
 
 
 def short(id: str) -> str:
-    """The first and last digits of a long id."""
+    """The first and last digits of a long id; `begins` takes it as well as the whole."""
     return id if len(id) <= 16 else f"{id[:8]}…{id[-4:]}"
+
+
+def begins(id: str, wanted: str) -> bool:
+    """Whether `wanted` means this id: all of it, its beginning, or what `short` makes of it."""
+    first, _, last = wanted.partition("…")
+    return id.startswith(first) and id.endswith(last)
+
+
+def shown(value: Json) -> str:
+    """A JSON value in one line, in words: what a person reads where a program reads `--json`."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return "  ".join(f"{key}={shown(inner)}" for key, inner in sorted(value.items())) or "nothing"
+        case list() | tuple():
+            return ", ".join(shown(inner) for inner in value) or "nothing"
+        case _:
+            return plain(value)
+
+
+def program() -> str:
+    """How to call this program from where we are: `ratchet`, or the path by which it was called."""
+    return "ratchet" if which("ratchet") else sys.argv[0] or "ratchet"
+
+
+def at_least_one(text: str) -> int:
+    """A number for `--limit` (an argparse type)."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not 1 or more")
+    return int(text)
 
 
 def print_json(value: Json) -> None:

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.floors import provenance, summary
 from ratchet.cli.home import home
-from ratchet.cli.output import plain, print_json, print_rows, short, table
+from ratchet.cli.output import begins, plain, print_json, print_rows, short, shown, table
 from ratchet.event import Json
+from ratchet.rollout import State
 
-EPILOG = "Example: ratchet proposals 7c2e01ab"
+EPILOG = """Examples: ratchet proposals --state proposed
+          ratchet proposals 7c2e01ab"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("proposal", nargs="?", help="one proposal: its id or the beginning of it")
-    parser.add_argument("--state", help="only those in this state: proposed, approved, enforced, rejected, …")
+    parser.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +62,7 @@ def find(rows: Sequence[Mapping[str, Json]], wanted: str) -> Mapping[str, Json]:
     Raises:
         Fault: none or several.
     """
-    found = [row for row in rows if row["proposal"]["proposal"].startswith(wanted)]
+    found = [row for row in rows if begins(row["proposal"]["proposal"], wanted)]
     if len(found) != 1 or len(wanted) < 6:
         why = "is no proposal" if not found else f"begins {len(found)} proposals" if len(found) > 1 else "is too short"
         raise Fault("no-proposal", f"{wanted!r} {why}", "`ratchet proposals --json` has whole ids", Exit.USAGE)
@@ -84,12 +86,14 @@ def describe(row: Mapping[str, Json]) -> str:
     ]
     lines += [
         f"  {plain(one['hint']):<24} {plain(one['region'] or '-'):<12} "
-        + "; ".join(f"{why['component']} {why['got']} < {why['want']}" for why in one["why"])
+        + "; ".join(f"{why['component']} {shown(why['got'])}, needs {shown(why['want'])}" for why in one["why"])
         for one in blast["refused"]
     ]
     lines += [f"approval  {one['by']}: {plain(one.get('comment') or '')}" for one in row["approvals"]]
     lines += [
-        " ".join((f"{step['at'][:19]}  {step['state']:<11}", plain(step["by"] or ""), plain(step["comment"] or "")))
+        " ".join(
+            (f"{step['at'][:19]}  {step['state']:<11}", plain(step["by"] or ""), plain(step["comment"] or ""))
+        ).rstrip()
         for step in row["history"]
     ]
     lines += [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-    from streams.embedded import Embedded, Sinks
+    from streams.embedded import Claim, Embedded, Sinks
     from streams.sqlite import Database
 
 
@@ -39,19 +39,35 @@ def engine(place: Home) -> Iterator[Engine]:
     Raises:
         Fault: another process runs it already.
     """
-    from streams.embedded import AlreadyRunning, Claim, Embedded, Sinks
+    from streams.embedded import Embedded, Sinks
     from streams.pipeline import sinks, stages
 
+    place.create()  # for its owner alone, before a store puts its keys into it
     wanted = settings(place)
-    with closing(place.database()) as database:
-        try:
-            claim = Claim(place.database_path)
-        except AlreadyRunning as error:
-            raise Fault("already-running", str(error), "stop it, or name another --data", Exit.REFUSED) from error
-        try:
-            yield Engine(database, Embedded(database, stages(wanted, database.blobs)), Sinks(database, sinks(wanted)))
-        finally:
-            claim.release()
+    with closing(place.database()) as database, claimed(place):
+        yield Engine(database, Embedded(database, stages(wanted, database.blobs)), Sinks(database, sinks(wanted)))
+
+
+@contextmanager
+def claimed(place: Home) -> Iterator[Claim]:
+    """Be the only process that runs rounds of this data directory, or empties it.
+
+    Raises:
+        Fault: another process is.
+    """
+    from streams.embedded import AlreadyRunning, Claim
+
+    try:
+        claim = Claim(place.database_path)
+    except AlreadyRunning as error:
+        who = f"process {error.pid}" if error.pid else "another process"
+        raise Fault(
+            "already-running", f"{who} runs on {place.path}", "stop it first, or name another --data", Exit.REFUSED
+        ) from error
+    try:
+        yield claim
+    finally:
+        claim.release()
 
 
 def drain(place: Home) -> None:

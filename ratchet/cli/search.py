@@ -9,16 +9,18 @@ import argparse
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
-from ratchet.cli.output import plain, print_json, short
+from ratchet.cli.output import at_least_one, plain, print_json, short
+from ratchet.cli.watch import what
 from ratchet.event import stamp
 
-EPILOG = 'Example: ratchet search "type:alert* AND level:high"'
+EPILOG = """Examples: ratchet search "type:alert* AND level:high"
+          ratchet search "machine:node-3 AND NOT tier:affirming" """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("query", help="what to look for")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50)")
+    parser.add_argument("--limit", type=at_least_one, default=50, metavar="N", help="at most so many (default 50)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
                 print_json(record.event.envelope())
             else:
                 e = record.event
-                print(f"{stamp(e.time)[:19]}  {e.type:<24} {plain(e.subject):<40.40}  {short(e.id)}")
+                said = plain(what(e) or e.subject)
+                print(f"{stamp(e.time)[:19]}  {short(e.id)}  {e.type:<24} {said}")
     except BadQuery as bad:
         raise Fault(
             "query", f"{args.query!r} is no query: {bad}", "docs/search.md has the language", Exit.USAGE

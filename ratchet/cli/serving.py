@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import time
@@ -32,7 +33,7 @@ def entrance(place: Home) -> Served:
     from streams.sqlite import Database
 
     table = place.config.entrance
-    listening = _listen(table.listen, table.beyond_loopback, "entrance")
+    listening = listen(table.listen, place.said("entrance.listen"), table.beyond_loopback)
     senders = tuple(
         Sender(name, one.token_sha256, one.rate, one.burst, one.gives_challenges)
         for name, one in sorted(table.senders.items())
@@ -58,12 +59,15 @@ def bundle(place: Home) -> Served | None:
     token = secret(place, table.token_file, "bundle.token_file")
     if table.beyond_loopback and not token:
         raise Fault("no-secret", "bundle.beyond_loopback without bundle.token_file", "name a file that holds a token")
-    listening = _listen(table.listen, table.beyond_loopback, "bundle")
+    listening = listen(table.listen, place.said("bundle.listen"), table.beyond_loopback)
     return server(app(place.path / "bundles" / "ratchet.tar.gz", token)), [listening]
 
 
-def console(place: Home, port: int | None = None) -> tuple[Served, str, str]:
+def console(place: Home, listening: socket.socket | None = None) -> tuple[Served, str, str]:
     """The console, ready to run; with its address and the token that opens it once.
+
+    Args:
+        listening: where; by default what ratchet.toml says.
 
     Raises:
         Fault: the address is taken, or others could reach it and nobody said so.
@@ -73,7 +77,7 @@ def console(place: Home, port: int | None = None) -> tuple[Served, str, str]:
     from dashboards.console.serve import hosts, server
 
     table = place.config.console
-    listening = _listen(table.listen if port is None else f"127.0.0.1:{port}", table.beyond_loopback, "console")
+    listening = listening or listen(table.listen, place.said("console.listen"), table.beyond_loopback)
     bound = listening.getsockname()[1]
     token = LoginToken(whoami())
     secret = token.issue(now())
@@ -98,21 +102,31 @@ def submit(place: Home) -> Callable[[str, Event], None]:
     return put
 
 
-def _listen(address: str, beyond: bool, what: str) -> socket.socket:
+def listen(address: str, said: str, beyond: bool = False) -> socket.socket:
+    """Listen on an address, before anything else is done.
+
+    Args:
+        said: the key or option that named it.
+        beyond: it may be one that other machines reach.
+
+    Raises:
+        Fault: it is taken, or is none; others could reach it and nobody said so.
+    """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if not beyond and not _loopback(host):
         raise Fault(
             "beyond-loopback",
-            f"{what}.listen = {address!r} is reached by other machines",
-            f"listen on 127.0.0.1, or set {what}.beyond_loopback = true and put TLS before it",
+            f"{said}: {address} is reached by other machines",
+            f"listen on 127.0.0.1, or set {said.partition('.')[0]}.beyond_loopback = true and put TLS before it",
             Exit.REFUSED,
         )
     try:
         return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
+        why = "it is in use" if isinstance(error, OSError) and error.errno == errno.EADDRINUSE else str(error)
         raise Fault(
-            "address-taken", f"{what} cannot listen on {address}: {error}", f"set {what}.listen", Exit.UNREACHABLE
+            "address-taken", f"{said}: cannot listen on {address}: {why}", "name another there", Exit.UNREACHABLE
         ) from error
 
 

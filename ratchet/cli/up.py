@@ -7,12 +7,15 @@ so. The console's login token is printed at start: it opens the console once, wi
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import print_json
 
-EPILOG = "Example: ratchet up --data /var/lib/ratchet"
+EPILOG = """Example: ratchet up --data /var/lib/ratchet
+Exit: 0 ended by Ctrl-C or SIGTERM, 2 something in ratchet.toml is wrong, 4 another process runs on it, 6 an address is
+taken."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     place = home(args)
     with engine(place) as running:
         servers = []
-        said = {"data": str(place.path)}
+        toml = place.path / "ratchet.toml"
+        said = {"data": str(place.path), "settings": str(toml) if toml.is_file() else f"defaults: there is no {toml}"}
         if not args.no_entrance:
             servers.append(entrance(place))
             said["entrance"] = f"http://{place.config.entrance.listen}/v1/evidence"
@@ -44,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             servers.append(served)
         if args.json:
             print_json(said)
+            sys.stdout.flush()
         else:
             for key, value in said.items():
                 print(f"{key:<9} {value}", flush=True)

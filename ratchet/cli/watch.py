@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
 
 from ratchet.cli.alerts import simulated
 from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import plain, print_json
-from ratchet.event import Event, Json, stamp
+from ratchet.event import Event, stamp
 
-EPILOG = "Example: ratchet watch --all --json | jq .data.tier"
+EPILOG = """Examples: ratchet watch
+          ratchet watch --all --json | jq .data.tier"""
 
 _QUIET = frozenset({"clock.ticked.v1", "signals.batched.v1", "evidence.received.v1", "collateral.known.v1"})
 
@@ -51,10 +51,12 @@ def _speaks(event: Event) -> bool:
 
 def line(event: Event) -> str:
     """One event in one line."""
-    return f"{stamp(event.time)[:19]}  {event.type:<22}  {plain(_what(event.type, event.data) or event.subject)}"
+    return f"{stamp(event.time)[:19]}  {event.type:<22}  {plain(what(event) or event.subject)}"
 
 
-def _what(type: str, data: Mapping[str, Json]) -> str:
+def what(event: Event) -> str:
+    """What an event says, in one line; empty where its type and subject say it all."""
+    type, data = event.type, event.data
     if type.startswith("alert."):
         return f"[{data['level']}] {data['title']}{simulated(data)}"
     if type == "verdict.reached.v1":

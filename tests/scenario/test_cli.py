@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dulwich.repo import Repo
 
 from ratchet.cli.home import Home
 from ratchet.cli.main import COMMANDS, main
+from ratchet.cli.output import short
 from ratchet.cli.running import drain
+from ratchet.event import digest
 
 Run = tuple[int, str, str]
 
@@ -50,8 +54,10 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
     for name in COMMANDS:
         with pytest.raises(SystemExit) as end:
             main([name, "--help"])
+        said = capsys.readouterr().out
         assert end.value.code == 0
-        assert "--json" in capsys.readouterr().out
+        assert "--json" in said
+        assert re.search(rf"Examples?:? .*ratchet {name}", said), f"{name} teaches nothing"
 
 
 def test_an_alert_leads_back_to_its_bytes(ratchet: Any) -> None:
@@ -68,7 +74,9 @@ def test_an_alert_leads_back_to_its_bytes(ratchet: Any) -> None:
     assert verdict["evidence"] == chain[2]["id"]
     assert verdict["blob"] == evidence["blob"]
     code, out, _ = ratchet("explain", alert["alert"][:12], "--bytes")
-    assert f"rule {alert['rule']}" in out
+    assert re.search(rf"rule {alert['rule']} \(rules/.*\.yml\): \w", out), "the rule, where it is, and what it finds"
+    assert "None" not in out, "no word of Python's"
+    assert ratchet("explain", short(alert["alert"]))[0] == 0, "as the tables show it"
     assert "0x0000" in out or verdict["format"] is None
 
 
@@ -80,6 +88,8 @@ def test_the_fleet_names_its_machines_and_marks_simulated_roots(ratchet: Any) ->
     name = machines[0]["hint"]
     assert rows(ratchet("fleet", "--json", name)[1])[0]["hint"] == name
     assert "(simulated root)" in ratchet("fleet")[1]
+    worst_first = ["contraindicated", "warning", "none", "affirming"]
+    assert [m["tier"] for m in machines] == sorted((m["tier"] for m in machines), key=worst_first.index)
     assert ratchet("fleet", "nobody")[0] == 2
 
 
@@ -98,9 +108,10 @@ def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, r
     id = waiting[0]["proposal"]["proposal"]
     assert ratchet("approve", id[:10], "--as", "mallory", "--yes")[0] == 4
     assert ratchet("approve", id[:10], "--as", "demo", "--dry-run")[0] == 0
-    code, out, _ = ratchet("approve", id[:10], "--as", "demo", "--yes", "--reason", "INC-412")
-    assert code == 0
+    code, out, err = ratchet("approve", id[:10], "--as", "demo", "--yes", "--reason", "INC-412", "--wait", "0")
+    assert code == 5, "signed and written, but nothing runs that could carry it out"
     assert "refuses" in out
+    assert "(unconfirmed)" in err
     drain(Home(place, {}))
     after = rows(ratchet("proposals", "--json", id)[1])[0]
     assert after["state"] == "enforced"
@@ -115,6 +126,9 @@ def test_an_alert_is_acknowledged_by_name(place: Path, ratchet: Any) -> None:
     drain(Home(place, {}))
     seen = next(row for row in rows(ratchet("alerts", "--json")[1]) if row["alert"] == alert)
     assert (seen["status"], seen["by"], seen["comment"]) == ("acknowledged", "alice", "looking")
+    code, _, err = ratchet("alerts", "--acknowledge", short(alert), "--by", "bob")
+    assert code == 4
+    assert "by alice" in err
 
 
 def test_bad_input_is_kept_with_its_bytes(place: Path, ratchet: Any, tmp_path: Path) -> None:
@@ -127,6 +141,9 @@ def test_bad_input_is_kept_with_its_bytes(place: Path, ratchet: Any, tmp_path: P
     assert ratchet("ingest", str(noise), "--name", "node-77", "--run")[0] == 0
     letter = next(row for row in rows(ratchet("dead-letters", "--json")[1]) if row["size"] == len(bad.read_bytes()))
     assert letter["code"]
+    line = next(line for line in ratchet("dead-letters")[1].splitlines() if short(letter["blob"]) in line)
+    assert "tcb.json" in line, "what its sender called it"
+    assert ratchet("dead-letters", "--bytes", "00")[0] == 2
     found = ratchet("search", "--json", "type:verdict* AND subject:hint\\:node-77")
     assert found[0] == 0
     (verdict,) = rows(found[1])
@@ -147,28 +164,36 @@ def test_the_digest_is_of_the_data_and_doctor_finds_it_well(ratchet: Any) -> Non
     assert code == 0
 
 
+def test_doctor_sees_that_somebody_else_wrote_to_a_store(place: Path, ratchet: Any) -> None:
+    main_ref = place / "policy.git" / "refs" / "heads" / "main"
+    ours = main_ref.read_text()
+    with Repo(str(place / "policy.git")) as repo:
+        parent = repo[ours.strip().encode()].parents[0]
+    main_ref.write_text(f"{parent.decode()}\n")
+    try:
+        code, out, _ = ratchet("doctor", "--json")
+        assert code == 4
+        assert [row["check"] for row in rows(out) if not row["well"]] == ["stores"]
+    finally:
+        main_ref.write_text(ours)
+    assert ratchet("doctor")[0] == 0
+
+
+def test_bytes_of_a_dead_letter_come_out_as_they_came_in(
+    place: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    main(["dead-letters", "--json", "--data", str(place)])
+    letter = json.loads(capfdbinary.readouterr().out.splitlines()[0])
+    for wanted in (letter["blob"], letter["blob"][:10], short(letter["blob"])):
+        assert main(["dead-letters", "--data", str(place), "--bytes", wanted]) == 0
+        assert digest(capfdbinary.readouterr().out) == letter["blob"]
+
+
 def test_watch_shows_what_happened_and_no_healthy_verdict(ratchet: Any) -> None:
     code, out, _ = ratchet("watch", "--from-start", "--once")
     assert code == 0
     assert "alert.raised.v1" in out
     assert "affirming" not in out
-
-
-def test_a_missing_data_directory_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fleet", "--data", str(tmp_path / "none")]) == 6
-    assert "ratchet up" in capsys.readouterr().err
-
-
-def test_the_demo_empties_no_folder_but_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    assert main(["demo", "--once", "--data", str(tmp_path)]) == 4
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    assert "not-a-demo" in capsys.readouterr().err
-
-
-def test_a_fault_is_json_where_json_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["fleet", "--json", "--data", str(tmp_path / "none")])
-    assert json.loads(capsys.readouterr().out)["error"] == "no-data"
 
 
 def test_a_file_of_real_evidence_is_verified(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
