@@ -1,9 +1,10 @@
 """Verifications a second on one core: verify and appraise, from bytes to objects, beside the bare signature checks.
 
 Three rows for each format. cold: nothing is cached on either side: collateral and certificates are read from their
-bytes and every signature below the root is checked, in each call; only the roots' own certificates, which both programs
-are given before, have been read. first: a machine's first evidence, where the vendor's statements are known. repeat: a
-machine's next evidence. dcap-qvl keeps nothing between calls, so its cold figure is its figure; it reads no SNP reports.
+bytes and every signature below the root is checked, in each call; only the roots' own certificates, which both are
+given before, have been read. first: a machine's first evidence, where the vendor's statements are known. repeat: a
+machine's next evidence. dcap-qvl keeps nothing between calls, so its cold figure is its figure; it reads no SNP
+reports.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ would let the attester choose what stands around it.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from hmac import compare_digest
 
 from ratchet.evidence import Outcome, Step, StepName
@@ -28,10 +29,7 @@ def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOUR
         source: where the format's specification defines report data.
     """
     if not challenge:
-        reason = Reason("no_challenge", "freshness", None, "a challenge", _SOURCE, "let the collector give a challenge")
-        return Step(
-            StepName.FRESHNESS, Outcome.NOT_POSSIBLE, "no challenge was given to compare with", source, (reason,)
-        )
+        return _unasked(source)
     if report_data is None:
         reason = Reason("unparsed", "freshness", None, "report data", source, "send evidence that can be parsed")
         return Step(StepName.FRESHNESS, Outcome.NOT_POSSIBLE, "no report data could be read", source, (reason,))
@@ -47,6 +45,12 @@ def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOUR
         "ask for new evidence: this was made for another challenge, or is replayed",
     )
     return Step(StepName.FRESHNESS, Outcome.FAILED, "report data does not hold the challenge", source, (reason,))
+
+
+@lru_cache(maxsize=16)
+def _unasked(source: str) -> Step:
+    reason = Reason("no_challenge", "freshness", None, "a challenge", _SOURCE, "let the collector give a challenge")
+    return Step(StepName.FRESHNESS, Outcome.NOT_POSSIBLE, "no challenge was given to compare with", source, (reason,))
 
 
 def holds(report_data: bytes, challenge: bytes) -> str | None:
