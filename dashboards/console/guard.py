@@ -225,7 +225,8 @@ def page(title: str, text: str, status: int, form: str = "") -> HTMLResponse:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title} – Ratchet</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/console.css">'
         '<link rel="icon" href="/static/mark.svg" type="image/svg+xml"></head>'
-        f'<body><main class="alone"><h1>{title}</h1><p>{text}</p>{form}</main></body></html>',
+        '<body><main class="alone"><p class="brand"><img src="/static/mark.svg" alt="" width="18" height="18">Ratchet'
+        f"</p><h1>{title}</h1><p>{text}</p>{form}</main></body></html>",
         status,
     )
 
@@ -234,11 +235,11 @@ def _sign_in(status: int) -> HTMLResponse:
     """The form that takes the token: in a body, since addresses end up in logs and histories."""
     return page(
         "Sign in",
-        "The console printed a token when it started. It is good once, for ten minutes; start the console again for a "
-        "new one.",
+        "Ratchet printed a token where it was started. It is good once, for ten minutes; start it again for a new one.",
         status,
-        '<form method="post" action="/login"><label for="token">Token</label> <input id="token" name="token" '
-        'type="password" autocomplete="off" required autofocus> <button class="go">Sign in</button></form>',
+        '<form class="legend" method="post" action="/login"><label for="token">Token</label> '
+        '<input id="token" name="token" type="password" autocomplete="off" required autofocus> '
+        '<button class="go">Sign in</button></form>',
     )
 
 

@@ -202,7 +202,8 @@ class Views:
         }
 
     def floors(self) -> list[dict[str, Any]]:
-        """Floors in force."""
+        """Floors in force; one that is looser for a time says until when."""
+        until = {proposal(p)["id"]: p.get("expires") for p in self.reader.proposals()}
         return [
             {
                 **row,
@@ -210,6 +211,7 @@ class Views:
                 "brief": floors.brief(row["floor"]),
                 "source": floors.source(row["floor"]),
                 "rows": floors.rows(row["floor"]),
+                "until": until.get(str(row["proposal"])),
             }
             for row in self.reader.floors()
         ]
@@ -279,6 +281,7 @@ def proposal(row: Row) -> dict[str, Any]:
         "history": row.get("history") or [],
         "receipts": row.get("receipts") or {},
         "quorum": row.get("quorum"),
+        "expires": row.get("expires"),
         "title": floors.title(data["family"], data["before"], data["floor"]),
         "source": floors.source(data["floor"]),
         "changes": floors.changes(data["before"], data["floor"]),

@@ -19,16 +19,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show them."""
-    rows = reader_rows = home(args).reader().floors()
+    reader = home(args).reader()
+    until = {row["proposal"]["proposal"]: row["expires"] for row in reader.proposals()}
+    rows = [{**row, "until": until.get(row["proposal"])} for row in reader.floors()]
     if args.json:
-        print_rows(reader_rows)
+        print_rows(rows)
         return Exit.DONE
     print(
         table(
             (
                 (
                     row["floor"]["family"],
-                    summary(row["floor"]),
+                    summary(row["floor"]) + (f" (LOOSENED until {row['until'][:19]}Z)" if row["until"] else ""),
                     row["since"][:19],
                     provenance(row["floor"]["provenance"]),
                     ", ".join(f"{store}@{revision[:8]}" for store, revision in row["stores"].items()) or "-",

@@ -76,6 +76,7 @@ def describe(row: Mapping[str, Json]) -> str:
     lines = [
         f"proposal  {said['proposal']}",
         f"state     {row['state']}   ({said['why']})",
+        *([f"until     {row['expires'][:19]}Z: then the floor that it loosens returns"] if row["expires"] else []),
         f"family    {said['family']}",
         f"from      {summary(said['before'])}",
         f"to        {summary(said['floor'])}   {'tighter' if said['tightening'] else 'LOOSER'}, "

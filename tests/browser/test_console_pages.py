@@ -108,7 +108,7 @@ def test_what_cannot_be_signed_here_says_how_it_is_signed(browse: Browse, consol
         re.compile("signed with your Ed25519 key, and this console never holds one")
     )
     id = console.path("proposal").rsplit("/", 1)[1]
-    expect(page.locator("#command")).to_have_text(re.compile(f"^ratchet approve {id[:16]} --reason"))
+    expect(page.locator("#command")).to_have_text(re.compile(f"^ratchet approve {id[:16]} --as NAME --reason"))
     for name in ("sapphire-001", "sapphire-004", "sapphire-007", "sapphire-008"):
         expect(page.locator("#proposal table").first).to_contain_text(name)
     expect(page.locator("#proposal")).to_contain_text("needs 8")

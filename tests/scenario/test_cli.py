@@ -119,6 +119,28 @@ def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, r
     assert {receipt["outcome"] for receipt in after["receipts"].values()} == {"confirmed"}
 
 
+def test_a_loosened_floor_says_until_when(place: Path, ratchet: Any, tmp_path: Path) -> None:
+    review = {"format": "application/vnd.ratchet.advisory+json", "version": 1, "vendor": "AMD", "title": "A test"}
+    review |= {"bulletin": "AMD-SB-9042", "url": "https://amd.example/sb", "reviewer": "Ada Lovelace"}
+    review |= {"published": "2026-01-01T00:00:00Z"}
+    states = []
+    for day, least in ((2, 9), (3, 8)):
+        review |= {"reviewed_at": f"2026-01-0{day}T00:00:00Z"}
+        review |= {"floors": [{"family": "snp/Genoa", "minima": [{"tcb": {"reported.snp": least}}]}]}
+        file = tmp_path / "review.json"
+        file.write_text(json.dumps(review))
+        assert ratchet("ingest", "--run", str(file))[0] == 0
+        waiting = rows(ratchet("proposals", "--json", "--state", "proposed")[1])
+        id = next(row["proposal"]["proposal"] for row in waiting if row["proposal"]["family"] == "snp/Genoa")
+        assert ratchet("approve", short(id), "--as", "demo", "--yes")[0] == 0
+        drain(Home(place, {}))
+        states.append(ratchet("proposals", id)[1])
+    assert "LOOSER" in states[1]
+    assert "then the floor that it loosens returns" in states[1]
+    assert "then the floor that it loosens returns" not in states[0]
+    assert "LOOSENED until" in ratchet("floors")[1]
+
+
 def test_an_alert_is_acknowledged_by_name(place: Path, ratchet: Any) -> None:
     alert = rows(ratchet("alerts", "--json", "--status", "open")[1])[0]["alert"]
     assert ratchet("alerts", "--acknowledge", alert)[0] == 2

@@ -276,6 +276,19 @@ def test_a_proposal_shows_whom_why_and_the_command_that_signs(story: Fleet) -> N
     assert "cvm-mil-000040" in browser.ask(f"/proposals/{id}?all").text
 
 
+def test_a_floor_that_was_loosened_for_a_time_says_so_wherever_it_is(story: Fleet) -> None:
+    browser = Browser(story.reader).sign_in()
+    row = story.reader.waiting[-1]  # the floor in force came of it
+    pages = ("/", "/policy", f"/proposals/{row['proposal']['proposal']}")
+    assert not any("Loosened until" in browser.ask(page).text for page in pages)
+    row["expires"] = "2026-12-01T10:00:00.000000Z"
+    try:
+        for page in pages:
+            assert re.search(r"Loosened until <time[^>]*>2026-12-01 10:00:00Z", browser.ask(page).text), page
+    finally:
+        del row["expires"]
+
+
 def test_evidence_is_reached_by_its_own_id_too(story: Fleet) -> None:
     browser = Browser(story.reader).sign_in()
     sent = next(r.event for r in story.reader.log if r.topic == "evidence" and r.event.subject == "cvm-mil-004711")
