@@ -63,7 +63,8 @@ class Standing:
         since: when it became so.
         seen: time of the latest proven evidence.
         trusted_until: when `tier` lapses to none without fresh proof; None where there is nothing to lapse.
-        verdict, evidence: ids of the latest proven verdict event and of its evidence event.
+        verdict, evidence: ids of the latest proven verdict event and of its evidence event; of those that showed a
+            certificate revoked, where that came since.
         reasons: codes of that verdict.
         tcb: security versions as in `Claims.tcb`.
         tcb_status: Intel's, else None.
@@ -236,6 +237,29 @@ def renew(standing: Standing | None, signal: Mapping[str, Json]) -> Standing | N
         guests=guests,
     )
     return _judged(latest, at, standing)
+
+
+def revoke(standing: Standing, signal: Mapping[str, Json]) -> Standing:
+    """What is known once a Signal shows that the vendor vouches for the machine no longer: every guest is distrusted.
+
+    Such a Signal proves nothing, so `seen` and the claims stay as they were; older than `seen`, it changes nothing.
+    """
+    at = parse_time(signal["time"])
+    if at < standing.seen:
+        return standing
+    standing = lapse(standing, at)
+    distrusted = {
+        name: replace(guest, tier=Tier.CONTRAINDICATED, at=at, trusted_until=None)
+        for name, guest in standing.guests.items()
+    }
+    told = replace(
+        standing,
+        guests=distrusted,
+        verdict=signal["id"],
+        evidence=signal["evidence"],
+        reasons=tuple(signal.get("reasons") or ()),
+    )
+    return _judged(told, at, standing)
 
 
 def lapse(standing: Standing, at: datetime) -> Standing:

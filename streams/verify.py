@@ -226,9 +226,12 @@ def _hint(data: Mapping[str, Json]) -> dict[str, Json]:
 def _verdict_event(
     event: Event, hint: Mapping[str, Json], evidence: Evidence, proof: Proof, verdict: Verdict, late: bool
 ) -> Event:
-    """Who it is: what genuine evidence proves; else it stays under its hint, and says nothing of a machine."""
+    """Who it is: what genuine evidence proves; else it stays under its hint, and says nothing of a machine.
+
+    Evidence at which nothing failed but revocation names its machine too: what is known of that one must worsen now.
+    """
     claims = proof.claims
-    strong = claims.platform if claims is not None and proof.genuine else None
+    strong = claims.platform if claims is not None and (proof.genuine or proof.revoked) else None
     identity = strong or f"hint:{hint['name']}"
     data: dict[str, Json] = {
         "evidence": event.id,

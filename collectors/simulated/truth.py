@@ -154,13 +154,19 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
     revoked = {name: at for at, name in reversed(revocations(scenario))}
     published = histories(scenario)
     latest: dict[str, dict[str, Piece]] = defaultdict(dict)
+    distrusted: set[str] = set()
     for piece in plan(scenario):
         if isinstance(piece, Piece) and piece.how in ("honest", "debug"):
             name = piece.machine.name
             if name not in revoked or piece.time < revoked[name]:
                 latest[name][piece.release] = piece
+            else:
+                distrusted.add(name)
     found: dict[str, str] = {}
     for name, guests in latest.items():
+        if name in distrusted:
+            found[name] = "contraindicated"
+            continue
         live = [piece for piece in guests.values() if piece.time + trusted_for > end]
         found[name] = max((_tier(scenario, piece, published) for piece in live), key=_WORSE.index, default="none")
     return found

@@ -58,6 +58,11 @@ class Correlator:
                 memory.put(mark, [signal["evidence"], signal["time"], signal["hint"]])
         if signal["genuine"]:
             return self._proven(memory, signal, at)
+        if set(signal.get("failed") or ()) == {"revocation"} and not signal.get("weak"):
+            self._revoked(memory, signal)
+            return self._found(
+                memory, signal, at, [observed.of_signal(signal, observed.REFUSED)], subject=signal["subject"]
+            )
         action = observed.REFUSED if failed else observed.COLLATERAL if signal.get("failed") else observed.UNPROVEN
         return self._found(memory, signal, at, [observed.of_signal(signal, action)], subject=f"hint:{signal['hint']}")
 
@@ -146,6 +151,13 @@ class Correlator:
         if identity != (hinted := f"hint:{signal['hint']}"):
             outputs += self._ended(memory, tenant, hinted, at, cause=signal["id"])
         return outputs
+
+    def _revoked(self, memory: Memory, signal: Signal) -> None:
+        """The vendor vouches no longer for this machine: it loses its standing now, not when that would have ended."""
+        key = f"standing/{signal['tenant']}/{signal['subject']}"
+        before = memory.get(key)
+        if before:
+            memory.put(key, standings.revoke(Standing.from_data(before), signal).to_data())
 
     def _found(
         self,

@@ -202,6 +202,15 @@ class Proof:
         return not self.unproven and all(s.outcome is not Outcome.FAILED for s in self.steps)
 
     @property
+    def revoked(self) -> bool:
+        """Revocation is all that failed: the bytes come from the machine they name, and its vendor disowns it.
+
+        It says nothing good of that machine, but this it does say of it, and of no other.
+        """
+        failed = {s.name for s in self.steps if s.outcome is Outcome.FAILED}
+        return self.unproven == () and failed == {StepName.REVOCATION}
+
+    @property
     def unproven(self) -> tuple[StepName, ...]:
         """Those of parse, chain, signature and binding that did not pass: with any, nothing in the claims is proven."""
         return tuple([s.name for s in self.steps if s.outcome is not Outcome.PASSED and s.name in _AUTHENTIC])

@@ -429,6 +429,26 @@ def test_a_revoked_certificate_is_not_called_a_forgery(world: World) -> None:
     assert (alert.data["rule"], alert.data["subject"]) == ("certificate-revoked", "hint:n01")
 
 
+def test_a_machine_whose_certificate_is_revoked_is_distrusted_now_and_not_when_its_trust_would_have_ended(
+    world: World,
+) -> None:
+    world.hears(signal("n01", NOON), signal("n02", NOON))
+    revoked = forged("n01", NOON + HOUR, failed=["revocation"], reasons=["certificate_revoked"])
+    [alert] = world.hears({**revoked, "subject": "chip:n01", "weak": False})
+    assert (alert.data["rule"], alert.data["subject"]) == ("certificate-revoked", "chip:n01")
+    tiers = {key.rpartition(":")[2]: standing["tier"] for key, standing in world.state.scan("standing/")}
+    assert tiers == {"n01": "contraindicated", "n02": "affirming"}
+
+
+def test_a_stranger_cannot_have_a_machine_distrusted(world: World) -> None:
+    world.hears(signal("n01", NOON))
+    for failed in (["revocation", "signature"], ["revocation", "freshness"], ["signature"]):
+        said = forged("n01", NOON + HOUR, failed=failed, reasons=["certificate_revoked"])
+        world.hears({**said, "subject": "chip:n01"})
+    [(_, standing)] = world.state.scan("standing/")
+    assert standing["tier"] == "affirming"
+
+
 def test_an_expired_vendor_document_accuses_no_machine(world: World) -> None:
     for i in range(6):
         expired: dict[str, Any] = {

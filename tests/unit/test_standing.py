@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.event import stamp
-from ratchet.standing import GUEST_COUNTS, MAX_GUESTS, Standing, Tier, due, lapse, renew
+from ratchet.standing import GUEST_COUNTS, MAX_GUESTS, Standing, Tier, due, lapse, renew, revoke
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -64,6 +64,22 @@ def test_a_forgery_neither_improves_nor_worsens_nor_renews() -> None:
         forged = word(NOON + HOUR, tier.value, genuine=False)
         assert renew(known, forged) is known
         assert renew(None, forged) is None, "and nothing is known of a machine that only forgeries name"
+
+
+def test_a_revoked_machine_loses_its_standing_at_once_whatever_guests_it_has() -> None:
+    before = heard(word(NOON), word(NOON + HOUR, instance="guest-2"))
+    told = word(
+        NOON + 2 * HOUR, "contraindicated", genuine=False, failed=["revocation"], reasons=["certificate_revoked"]
+    )
+    after = revoke(before, told)
+    assert (after.tier, after.since, after.trusted_until) == (Tier.CONTRAINDICATED, NOON + 2 * HOUR, None)
+    assert (after.seen, after.verdict, after.reasons) == (before.seen, told["id"], ("certificate_revoked",))
+    assert lapse(after, NOON + 90 * HOUR).tier is Tier.CONTRAINDICATED, "and gains nothing by waiting"
+
+
+def test_an_old_word_of_revocation_does_not_undo_a_newer_proof() -> None:
+    standing = heard(word(NOON))
+    assert revoke(standing, word(NOON - HOUR, "contraindicated", genuine=False, failed=["revocation"])) == standing
 
 
 def test_affirming_without_an_end_is_not_believed() -> None:
