@@ -51,10 +51,10 @@ def objections(
     found: list[Reason] = []
     if ask.get("genuine") is not True:
         remedy = "verify the evidence: see its proof steps"
-        found.append(Reason("not_genuine", "evidence", ask.get("genuine"), True, "design, rule 2", remedy))
+        found.append(Reason("not_genuine", "evidence", ask.get("genuine"), True, "docs/design.md, rule 2", remedy))
     if ask.get("debug") is not False:
         remedy = "relaunch without debug"
-        found.append(Reason("debug_enabled", "debug", ask.get("debug"), False, "design, AR4SI", remedy))
+        found.append(Reason("debug_enabled", "debug", ask.get("debug"), False, "docs/policy.md, AR4SI", remedy))
     values = reference_values.get(str(ask.get("tee")))
     if values:
         reason = judge_measurement(str(ask.get("tee")), ask.get("measurement"), values)
@@ -63,7 +63,9 @@ def objections(
     floor = floors.get(str(ask.get("family")))
     if floor is None:
         remedy = "push a floor for the family, or an open one"
-        found.append(Reason("no_floor", "family", ask.get("family"), "a family that has a floor", "design", remedy))
+        found.append(
+            Reason("no_floor", "family", ask.get("family"), "a family that has a floor", "docs/floors.md", remedy)
+        )
     else:
         found += shortfalls(floor, ask.get("tcb") or {}, ask.get("bits") or {})
     return tuple(found)

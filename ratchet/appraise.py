@@ -220,7 +220,9 @@ def _merged(found: _Finding) -> Tier:
 
 def _over(proof: Proof, at: datetime) -> Reason:
     got = stamp(proof.valid_until) if proof.valid_until else None
-    return Reason("validity_over", "validity", got, f"after {stamp(at)}", "design, Standing", "fetch newer collateral")
+    return Reason(
+        "validity_over", "validity", got, f"after {stamp(at)}", "docs/design.md, standing", "fetch newer collateral"
+    )
 
 
 def _unproven(proof: Proof, found: _Finding) -> None:
@@ -362,7 +364,7 @@ def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
                 claims.family,
                 None,
                 "a floor in force",
-                "design, Floor",
+                "docs/floors.md",
                 "enter a reviewed advisory and approve its proposal, or let the policy name `floor`",
             ),
         )

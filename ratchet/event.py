@@ -21,10 +21,10 @@ BlobId = NewType("BlobId", str)
 """SHA-256 of a blob's bytes, 64 lower-case hex digits."""
 
 PREFIX = "dev.ratchet."
-"""Of every event type on the wire (design, Frozen)."""
+"""Of every event type on the wire (docs/design.md, Frozen)."""
 
 INLINE_LIMIT = 256 * 1024
-"""Bytes of payload above which data travels by blob id (design, Frozen)."""
+"""Bytes of payload above which data travels by blob id (docs/design.md, Frozen)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Floors: the least that a product family's machines must run, with where that was read.
 
-A floor is not a number (design, rule 6). For Intel it is the whole list of TCB levels with the statuses that are
+A floor is not a number (docs/design.md, 6). For Intel it is the whole list of TCB levels with the statuses that are
 accepted, because a component may go down in a later list. For AMD it is minima per model and stepping, with bits and
 mitigations.
 
@@ -59,7 +59,7 @@ class Provenance:
 
     @property
     def exact(self) -> bool:
-        """Read by a rule from a signed vendor document; else reviewed, and then never automatic (design, rule 7)."""
+        """Read by a rule from a signed vendor document; else reviewed, and then never automatic (docs/design.md, 7)."""
         return self.reviewed_by is None
 
     @property

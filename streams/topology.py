@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the log (design, Frozen).
+    """A topic of the log (docs/design.md, Frozen).
 
     Attributes:
         name: behind `ratchet.`.

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes (design, Frozen)."""
+    """Exit codes (docs/design.md, Frozen)."""
 
     DONE = 0
     OURS = 1

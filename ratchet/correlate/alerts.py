@@ -63,7 +63,7 @@ class Hit:
 
 
 def alert_id(tenant: str, rule: str, subject: str, first_cause: str) -> str:
-    """The id of an alert (design, rule 5)."""
+    """The id of an alert (docs/design.md, rule 5)."""
     return derived_id("alert", tenant, rule, subject, first_cause)
 
 
