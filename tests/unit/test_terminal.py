@@ -35,6 +35,7 @@ def row() -> dict[str, Any]:
             "blast": {"refused": [hit], "considered": 1, "already_refused": 0, "unknown": 0},
         },
         "state": "proposed",
+        "expires": None,
         "approvals": [],
         "history": [],
         "receipts": {},
