@@ -11,12 +11,12 @@ from ratchet.ports import Record
 from ratchet.sigma import RuleSet
 from streams.stage import Output, State
 
-_ORDER = {"signals": 0, "receipts": 1, "decisions": 2, "ticks": 3}
+_ORDER = {"signals": 0, "changes": 1, "receipts": 2, "decisions": 3, "ticks": 4}
 """Of topics at equal time, as in streams/topology.py: a Tick comes after everything that happened by then."""
 
 
 class Correlate:
-    """Reads signals, receipts, decisions and ticks; writes alerts; keeps standing."""
+    """Reads signals, changes, receipts, decisions and ticks; writes alerts; keeps standing."""
 
     name = "correlate"
 
@@ -41,6 +41,8 @@ class Correlate:
         for time, topic, _, item in sorted(items.values(), key=lambda i: i[:3]):
             if topic == _ORDER["signals"]:
                 alerts += self._correlator.signal(state, item)
+            elif topic == _ORDER["changes"]:
+                alerts += self._correlator.change(state, item)
             elif topic == _ORDER["receipts"]:
                 alerts += self._correlator.receipt(state, item)
             elif topic == _ORDER["decisions"]:

@@ -8,9 +8,9 @@ what the proposal said of itself counts only where it is stricter. A loosening t
 comes after it is judged against the floor that will return, too, and when that ends, this is what returns.
 
 State:
-- `rollout/<proposal>` -> {proposal, tenant, state, approvals, history, change, receipts, quorum, expires, rollout,
-  enforced, previous}: what people see, the state machine's own record, whether it ever came into force, and the record
-  of the floor that returns when it goes.
+- `rollout/<proposal>` -> {proposal, tenant, state, approvals, history, change, receipts, quorum, expires, signed,
+  rollout, enforced, previous}: what people see, who signed what was sent last, the state machine's own record, whether
+  it ever came into force, and the record of the floor that returns when it goes.
 - `floor/<tenant>/<family>` -> {floor, proposal, change, since, stores: {store: revision}}: proven by receipts.
 - `sending/<tenant>/<family>` -> {proposal, floor}: approved, not proven yet.
 - `live/<tenant>/<family>` -> proposals that have not ended.
@@ -127,6 +127,7 @@ class RollOut:
                 "receipts": {},
                 "quorum": 1,
                 "expires": None,
+                "signed": [],
                 "rollout": Rollout(proposal=proposal, stores=self._stores).to_data(),
                 "enforced": False,
                 "previous": None,
@@ -249,6 +250,10 @@ class RollOut:
         }
         if isinstance(happening, Begin | Approve):
             kept["quorum"] = happening.terms.quorum if happening.terms.loosening else 1
+        if isinstance(happening, Approve):
+            kept["signed"] = list(after.approvals)
+        elif isinstance(happening, RollBack) and after.attempt > before.attempt:
+            kept["signed"] = [*before.retreats, happening.by]
         if decision is not None and isinstance(happening, Approve) and happening.by not in before.approvals:
             counted = len(after.approvals) > len(before.approvals)
             fresh = [] if not before.approvals else kept["approvals"]
@@ -277,11 +282,13 @@ class RollOut:
                 out = self._others(proposal, UNDERWAY | {At.HALTED}, Replace(proposal), at, state)
                 state.put(key, {**kept, "enforced": False, "previous": None})
                 floor = from_data(kept["proposal"]["floor"])
-                return out + self._change(proposal, attempt, floor, kept["proposal"]["samples"], at, state)
+                loosens = self._loosens(proposal, at, state)
+                return out + self._change(proposal, attempt, floor, kept["proposal"]["samples"], loosens, at, state)
             case Restore(attempt):
                 out = self._others(proposal, UNDERWAY, Yield(proposal), at, state)
                 floor = self._floor_before(kept, state)
-                return out + self._change(proposal, attempt, floor, _data(samples((), floor, self._policy)), at, state)
+                proved, loosens = _data(samples((), floor, self._policy)), self._still_loosens(proposal, state)
+                return out + self._change(proposal, attempt, floor, proved, loosens, at, state)
             case Enforced():
                 record = {"floor": kept["proposal"]["floor"], "proposal": proposal, **_proof(kept, at)}
                 state.put(key, {**kept, "enforced": True, "previous": self._lasting(tenant, family, proposal, state)})
@@ -317,8 +324,34 @@ class RollOut:
         if sending is not None and sending["proposal"] == proposal:
             state.delete(key)
 
+    def _loosens(self, proposal: str, at: datetime, state: State) -> Json:
+        """Of a proposal that is being sent: how long its floor would be in force for, if it is one that ends."""
+        kept = _kept(proposal, state)
+        lasts = self._lasts(kept, state) if kept["rollout"]["loosening"] else None
+        return None if lasts is None else _loosening(kept, stamp(at + timedelta(seconds=lasts)))
+
+    def _still_loosens(self, proposal: str, state: State) -> Json:
+        """Of a going back: it loosens itself, or what returns is a loosening of another that has not ended."""
+        kept = _kept(proposal, state)
+        if kept["expires"] is not None:
+            return _loosening(kept, kept["expires"])
+        if kept["enforced"]:
+            return None
+        for other in self._live(kept["tenant"], kept["proposal"]["family"], state):
+            one = _kept(other, state)
+            if other != proposal and one["expires"] is not None and one["state"] in (At.ENFORCED, At.ROLLED_BACK):
+                return _loosening(one, one["expires"])
+        return None
+
     def _change(
-        self, proposal: str, attempt: int, floor: Floor, proved: Mapping[str, Json], at: datetime, state: State
+        self,
+        proposal: str,
+        attempt: int,
+        floor: Floor,
+        proved: Mapping[str, Json],
+        loosens: Json,
+        at: datetime,
+        state: State,
     ) -> list[Output]:
         """One change, to every store: the whole policy with this floor in it."""
         kept = _kept(proposal, state)
@@ -349,6 +382,7 @@ class RollOut:
                         "intent": intent,
                         "approvals": kept["approvals"],
                         "samples": proved,
+                        "loosens": loosens,
                     },
                 ),
             )
@@ -440,6 +474,11 @@ def _kept(proposal: str, state: State) -> dict[str, Json]:
     if kept is None:
         raise KeyError(f"no rollout {proposal}")
     return dict(kept)
+
+
+def _loosening(kept: Mapping[str, Json], until: str) -> dict[str, Json]:
+    """What a change says of the loosening that comes with it."""
+    return {"proposal": kept["proposal"]["proposal"], "until": until, "by": kept.get("signed") or []}
 
 
 def _proof(kept: Mapping[str, Json], at: datetime) -> dict[str, Json]:

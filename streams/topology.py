@@ -57,14 +57,14 @@ TOPICS: tuple[Topic, ...] = (
 STAGES: tuple[Stage, ...] = (
     Stage("digest", ("documents",), ("collateral", "advisories", "dead-letters")),
     Stage("verify", ("collateral", "changes", "evidence", "ticks"), ("verdicts", "signals", "dead-letters")),
-    Stage("correlate", ("signals", "receipts", "decisions", "ticks"), ("alerts",)),
+    Stage("correlate", ("signals", "changes", "receipts", "decisions", "ticks"), ("alerts",)),
     Stage("decide", ("changes", "collateral", "advisories", "signals"), ("proposals",)),
     Stage("roll-out", ("receipts", "proposals", "decisions", "ticks"), ("changes", "dead-letters")),
     Stage("push", ("changes", "ticks"), ("receipts",)),
     Stage("notify", ("alerts", "changes", "receipts"), ()),
 )
-"""In the order in which one round runs them. Edges that point upwards (changes to verify and decide, receipts to
-roll-out and correlate) are taken in the round after: see docs/adr/0002-rounds.md."""
+"""In the order in which one round runs them. Edges that point upwards (changes to verify, correlate and decide,
+receipts to correlate and roll-out) are taken in the round after: see docs/adr/0002-rounds.md."""
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "collectors: evidence": ("evidence",),

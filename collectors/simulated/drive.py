@@ -170,13 +170,14 @@ class _Once:
 def compare(planted: Iterable[Fact], alerts: Iterable[Mapping[str, Json]]) -> Comparison:
     """Hold what was planted against the data of alert events (docs/events.md), raised, revised or resolved alike.
 
-    An alert speaks of its subject where that is a region or a store, else of the machines whose hints it names.
+    An alert speaks of its subject where that is a region, a store or a floor, else of the machines whose hints it
+    names.
     """
     wanted = frozenset(planted)
     reported: set[Fact] = set()
     for alert in alerts:
         subject = str(alert["subject"])
-        if subject.startswith(("region:", "store:")):
+        if subject.startswith(("region:", "store:", "policy:")):
             reported.add(Fact(str(alert["rule"]), subject))
         else:
             names = [str(n) for n in alert.get("machines") or ()] or [subject.removeprefix("hint:")]

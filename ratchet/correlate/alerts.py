@@ -40,7 +40,8 @@ class Hit:
 
     Attributes:
         rule: which.
-        tenant, subject: about whom: a machine identity, `region:<name>`, `store:<name>`.
+        tenant, subject: about whom: a machine identity, `region:<name>`, `store:<name>`,
+            `policy:<family>`.
         causes: events that led to it, oldest first; the first of them names the alert if there is none yet.
         at: event time.
         title: for people.

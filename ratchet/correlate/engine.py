@@ -1,4 +1,4 @@
-"""Correlation: what one signal, receipt, decision or Tick means, given everything before it.
+"""Correlation: what one signal, change, receipt, decision or Tick means, given everything before it.
 
 The step functions make observations; every alert passes through a rule on them, so that people read and tune all of it
 in rules/. Nothing here looks at a clock: a Tick says what time it is.
@@ -66,11 +66,42 @@ class Correlator:
         action = observed.REFUSED if failed else observed.COLLATERAL if signal.get("failed") else observed.UNPROVEN
         return self._found(memory, signal, at, [observed.of_signal(signal, action)], subject=f"hint:{signal['hint']}")
 
+    def change(self, memory: Memory, event: Event) -> list[Event]:
+        """What the stores are to hold: a loosening is told when it is sent, and until all have proved what ends it.
+
+        There is one event for each store. The first tells; the others only add who has to prove.
+        """
+        tenant, family, change = event.tenant, event.data["family"], event.data["change"]
+        key = f"loosened/{tenant}/{family}"
+        kept = memory.get(key)
+        loosens = event.data.get("loosens") is not None
+        if kept is None and not loosens:
+            return []
+        if kept is not None and kept["change"] == change:
+            if not loosens:
+                memory.put(key, {**kept, "waiting": [*kept["waiting"], event.data["store"]]})
+            return []
+        if kept is not None:
+            memory.delete(f"tightened/{tenant}/{kept['change']}")  # it is no longer the latest, and ends nothing
+        memory.put(key, {"change": change, "waiting": [] if loosens else [event.data["store"]]})
+        if not loosens:
+            memory.put(f"tightened/{tenant}/{change}", family)
+            return []
+        seen = observed.of_change(event)
+        outputs = []
+        for rule in self._by_action[observed.LOOSENED]:
+            if rule.matches(seen):
+                outputs += self._alert(
+                    memory, rule, [seen], tenant=tenant, subject=_floor(family), causes=(event.id,), at=event.time
+                )
+        return outputs
+
     def receipt(self, memory: Memory, event: Event) -> list[Event]:
         """What a store proved, or failed to."""
         subject = f"store:{event.data.get('store') or event.subject}"
         if event.type == "receipt.confirmed.v1":
-            return self._ended(memory, event.tenant, subject, event.time, cause=event.id)
+            proved = self._ended(memory, event.tenant, subject, event.time, cause=event.id)
+            return proved + self._tightened(memory, event)
         seen = observed.of_receipt(event)
         outputs = []
         for rule in self._by_action[seen["event.action"]]:
@@ -238,6 +269,22 @@ class Correlator:
                 outputs += alerts.clear(memory, rule, tenant, subject, at, cause=cause)
         return outputs
 
+    def _tightened(self, memory: Memory, receipt: Event) -> list[Event]:
+        """A store confirms a change; where that ends a loosening and this store is the last, it is over."""
+        tenant, ending = receipt.tenant, f"tightened/{receipt.tenant}/{receipt.data.get('change')}"
+        family = memory.get(ending)
+        if family is None:
+            return []
+        key = f"loosened/{tenant}/{family}"
+        kept = memory.get(key) or {"waiting": []}
+        waiting = [store for store in kept["waiting"] if store != receipt.data.get("store")]
+        if waiting:
+            memory.put(key, {**kept, "waiting": waiting})
+            return []
+        memory.delete(key)
+        memory.delete(ending)
+        return self._ended(memory, tenant, _floor(family), receipt.time, cause=receipt.id)
+
     # Time
 
     def _schedule(
@@ -377,6 +424,11 @@ class Correlator:
         return alerts.clear(
             memory, rule, tenant, subject, at, cause=f"fewer than {burst.machines} within {spelled(burst.window)}"
         )
+
+
+def _floor(family: str) -> str:
+    """The subject of what concerns a family's floor."""
+    return f"policy:{family}"
 
 
 def _guest(signal: Signal) -> str:

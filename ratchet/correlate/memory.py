@@ -9,6 +9,8 @@
 | `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, sender] |
 | `occasion/<tenant>/<occasion>` | the same, of evidence that was signed once, however it is dressed |
 | `burst/<rule>/<tenant>/<place>` | senders in trouble there: name -> [time, verdict event] |
+| `loosened/<tenant>/<family>` | latest change of a family whose floor was loosened: {change, waiting: [store]} |
+| `tightened/<tenant>/<change>` | the family whose loosening is over when every store confirms this change |
 | `due/<time>/<kind>/<tenant>/<subject>` | what a Tick past that time must look at: [kind, tenant, subject] |
 | `clock` | time of the latest Tick |
 

@@ -28,6 +28,7 @@ SILENT = options.SILENT
 BURST = options.BURST
 DRIFTED = "store-drifted"
 NOT_ENFORCING = "store-not-enforcing"
+LOOSENED = "floor-loosened"
 
 ACTIONS: Mapping[str, str] = {
     APPRAISED: "proven evidence, seen for the first time, and what the policy made of it",
@@ -40,13 +41,14 @@ ACTIONS: Mapping[str, str] = {
     BURST: "as many senders of one place in trouble as the rule names, within its window",
     DRIFTED: "a policy store holds what we did not write, or does not answer",
     NOT_ENFORCING: "a policy store did not prove that it enforces a change",
+    LOOSENED: "a floor is sent, for a time, that admits what the one before it refuses",
 }
 """Every value of `event.action`."""
 
 FIELDS: Mapping[str, str] = {
     "@timestamp": "event time, RFC 3339",
     "event.action": "what came to light",
-    "event.category": "`host`, or `configuration` for stores",
+    "event.category": "`host`, or `configuration` for stores and floors",
     "event.outcome": "`success`, `failure` or `unknown`",
     "organization.id": "tenant",
     "host.id": "machine identity: `chip:…`, `ppid:…`, `platform:…`, or `hint:…` where nothing is proven",
@@ -78,6 +80,9 @@ FIELDS: Mapping[str, str] = {
     "attestation.last_seen": "latest proof of a silent machine",
     "attestation.silent_hours": "whole hours since",
     "attestation.machines": "how many senders are in a burst",
+    "attestation.until": "when a loosening ends by itself, if it is in force as soon as it is sent",
+    "attestation.proposal": "the proposal that a loosening comes of",
+    "attestation.approvers": "who signed a loosening, a list",
     "store.name": "policy store",
     "store.outcome": "what it did, such as `drifted` or `unreachable`",
     "store.detail": "one line from it",
@@ -181,6 +186,24 @@ def of_receipt(event: Event) -> Observation:
         "store.expected": data.get("base"),
         "store.found": data.get("revision"),
         "store.change": data.get("change"),
+    }
+    return _said(facts)
+
+
+def of_change(event: Event) -> Observation:
+    """A change that loosens (docs/events.md, change.due.v1)."""
+    data = event.data
+    facts: Observation = {
+        "@timestamp": stamp(event.time),
+        "event.action": LOOSENED,
+        "event.category": "configuration",
+        "event.outcome": "success",
+        "organization.id": event.tenant,
+        "attestation.family": data["family"],
+        "attestation.until": data["loosens"]["until"],
+        "attestation.proposal": data["loosens"]["proposal"],
+        "attestation.approvers": data["loosens"]["by"],
+        "store.change": data["change"],
     }
     return _said(facts)
 

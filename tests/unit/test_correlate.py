@@ -150,6 +150,13 @@ def receipt(type: str, store: str, at: datetime, **data: Any) -> Record:
     return Record(-1, "receipts", event)
 
 
+def change(name: str, store: str, at: datetime, until: datetime | None = None, family: str = "snp/Milan") -> Record:
+    loosens = {"proposal": f"proposal of {name}", "until": stamp(until), "by": ["ada", "bob"]} if until else None
+    data = {"change": name, "store": store, "family": family, "loosens": loosens}
+    event = Event(digest(f"{name}{store}".encode()), "/streams/roll-out", "change.due.v1", store, at, "acme", data)
+    return Record(-1, "changes", event)
+
+
 @pytest.fixture
 def world() -> World:
     return World()
@@ -555,6 +562,47 @@ def test_a_push_that_meets_drift_is_one_alert(world: World) -> None:
 def test_a_store_that_does_not_enforce_is_alerted(world: World) -> None:
     [alert] = world.takes(receipt("receipt.failed.v1", "opa", NOON, outcome="not_enforced"))
     assert alert.data["rule"] == "store-not-enforcing"
+
+
+def test_a_loosening_shouts_until_every_store_has_proved_its_end(world: World) -> None:
+    week = 7 * 24 * HOUR
+    [alert] = world.takes(*(change("down", store, NOON, NOON + week) for store in ("git", "opa")))
+    assert (alert.type, alert.data["rule"], alert.subject) == ("alert.raised.v1", "floor-loosened", "policy:snp/Milan")
+    assert (alert.data["level"], alert.data["count"]) == ("high", 1), "one loosening, however many stores"
+    assert alert.data["title"] == f"snp/Milan admits what it refused, until {stamp(NOON + week)}"
+    assert alert.data["facts"]["attestation.approvers"] == ["ada", "bob"]
+    assert alert.data["facts"]["attestation.proposal"] == "proposal of down"
+    for store in ("git", "opa"):
+        assert world.takes(receipt("receipt.confirmed.v1", store, NOON + MINUTE, change="down")) == []
+    world.ticks(NOON + 2 * week)
+    assert world.alerts()["floor-loosened policy:snp/Milan"]["status"] == "open"
+    assert world.takes(*(change("back", store, NOON + week) for store in ("git", "opa"))) == []
+    assert world.takes(receipt("receipt.confirmed.v1", "git", NOON + week + MINUTE, change="back")) == []
+    assert world.takes(receipt("receipt.failed.v1", "opa", NOON + week + MINUTE, change="back")) != [], "not proved"
+    assert world.alerts()["floor-loosened policy:snp/Milan"]["status"] == "open"
+    over = world.takes(receipt("receipt.confirmed.v1", "opa", NOON + week + HOUR, change="back"))
+    assert {e.data["rule"]: e.type for e in over}["floor-loosened"] == "alert.resolved.v1"
+    assert [key for prefix in ("loosened/", "tightened/", "open/") for key, _ in world.state.scan(prefix)] == []
+
+
+def test_a_floor_that_never_came_to_be_ends_no_loosening(world: World) -> None:
+    """A tightening was sent and gave way to the next change before the stores had proved it."""
+    world.takes(change("down", "git", NOON, NOON + 9 * HOUR), change("up", "git", NOON + HOUR))
+    [alert] = world.takes(change("still down", "git", NOON + 2 * HOUR, NOON + 9 * HOUR))
+    assert (alert.type, alert.data["count"]) == ("alert.revised.v1", 2)
+    assert world.takes(receipt("receipt.confirmed.v1", "git", NOON + 3 * HOUR, change="up")) == []
+    assert world.takes(receipt("receipt.confirmed.v1", "git", NOON + 3 * HOUR, change="still down")) == []
+
+
+def test_what_is_sent_for_another_family_ends_no_loosening(world: World) -> None:
+    world.takes(change("down", "git", NOON, NOON + 9 * HOUR))
+    world.takes(change("up", "git", NOON + HOUR, family="snp/Genoa"))
+    assert world.takes(receipt("receipt.confirmed.v1", "git", NOON + 2 * HOUR, change="up")) == []
+    assert world.rules() == {"floor-loosened"}
+
+
+def test_a_tightening_is_no_alert(world: World) -> None:
+    assert world.takes(change("up", "git", NOON), receipt("receipt.confirmed.v1", "git", NOON + MINUTE)) == []
 
 
 def test_people_acknowledge_and_resolve(world: World) -> None:

@@ -9,13 +9,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet import sigma
 from ratchet.appraise import Policy, objections
 from ratchet.approval import Approvers, proposal_hash, sign
+from ratchet.cli import assets
 from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
 from ratchet.floor import AmdFloor, Minimum, Provenance, floor_hash, from_data, is_open
 from ratchet.ports import Record
 from ratchet.simulate import Bounds, samples, simulate
 from ratchet.tighten import tightens
+from streams.correlate import Correlate
 from streams.embedded import Kept
 from streams.roll_out import RollOut
 
@@ -71,6 +74,8 @@ class World:
         self.at = AT
         self.letters: list[Event] = []
         self.sent: list[Event] = []
+        self.heard: list[Record] = []
+        """What correlation reads of it."""
         self.count = 0
         self.said: dict[str, Any] = {}
 
@@ -86,6 +91,8 @@ class World:
         self.letters += [one for topic, one in out if topic == "dead-letters"]
         changes = [one for topic, one in out if topic == "changes"]
         self.sent += changes
+        self.heard += [Record(-1, "changes", one) for one in changes]
+        self.heard += [Record(-1, "receipts", event)] if topic == "receipts" else []
         return changes
 
     def propose(
@@ -285,6 +292,63 @@ def test_a_loosening_takes_its_quorum_and_ends_by_itself() -> None:
     assert world.in_force() == floor(24)
     assert world.rollout(proposal)["state"] == "rolled_back"
     assert world.tick(world.at + timedelta(days=30)) == []
+
+
+def test_a_change_says_of_a_loosening_whose_it_is_how_long_it_lasts_and_who_signed_it() -> None:
+    """Correlation makes an alert of it, from the sending until its end is proved."""
+    world = World()
+    stack = world.enforced(floor(24))
+    assert [one.data["loosens"] for one in world.sent] == [None, None]
+    loose = world.enforced(floor(20))
+    week = timedelta(days=7)
+    said = [one.data["loosens"] for one in world.sent[-2:]]
+    assert said == [{"proposal": loose, "until": stamp(world.sent[-1].time + week), "by": ["ada", "bob"]}] * 2
+    ends = world.rollout(loose)["expires"]
+    stuck = world.propose(floor(25), floor(20), automatic=True)
+    assert world.sent[-1].data["loosens"] is None, "if the stores take it, the loosening is over"
+    [back, _] = world.decide(stuck, "ada", "rolled_back") or world.decide(stuck, "bob", "rolled_back")
+    assert back.data["loosens"] == {"proposal": loose, "until": ends, "by": ["ada", "bob"]}, "it has not ended"
+    world.enforce(world.sent[-2:])
+    world.enforce(world.tick(parse_time(ends)))
+    assert world.sent[-1].data["loosens"] is None
+    assert world.in_force() == floor(24)
+    assert world.rollout(stack)["state"] == "superseded"
+
+
+def test_a_loosening_is_an_open_alert_from_its_sending_until_the_floor_before_is_proved() -> None:
+    world = World()
+    correlate, memory = Correlate(sigma.load(assets.rules())), Kept({})
+
+    def alerts() -> list[tuple[str, str]]:
+        heard, world.heard = world.heard, []
+        return [(one.type, one.subject) for _, one in correlate.step(heard, memory, world.at)]
+
+    world.enforced(floor(24))
+    assert alerts() == []
+    loose = world.propose(floor(20), floor(24))
+    world.decide(loose, "ada")
+    sent = world.decide(loose, "bob")
+    assert alerts() == [("alert.raised.v1", f"policy:{FAMILY}")]
+    world.enforce(sent)
+    assert alerts() == []
+    back = world.tick(world.at + timedelta(days=8))
+    world.receipt(back[0].data["change"], "git")
+    assert alerts() == [], "the other store may hold it still"
+    world.receipt(back[0].data["change"], "opa")
+    assert alerts() == [("alert.resolved.v1", f"policy:{FAMILY}")]
+
+
+def test_a_change_that_goes_back_to_a_looser_floor_says_so_and_so_does_its_end() -> None:
+    world = World()
+    world.enforced(floor(20))
+    proposal = world.enforced(floor(24))
+    world.decide(proposal, "cyd", "rolled_back")
+    [back, _] = world.decide(proposal, "bob", "rolled_back")
+    until = stamp(back.time + timedelta(days=7))
+    assert back.data["loosens"] == {"proposal": proposal, "until": until, "by": ["cyd", "bob"]}
+    world.enforce(world.sent[-2:])
+    again = world.tick(parse_time(until))
+    assert [one.data["loosens"] for one in again] == [None, None]
 
 
 def test_what_follows_a_loosening_ends_with_it_or_is_as_strict_as_what_it_loosened() -> None:

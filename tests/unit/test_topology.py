@@ -26,7 +26,7 @@ def test_no_topic_is_written_from_outside_and_by_a_stage() -> None:
 def test_what_points_upwards_is_taken_in_the_round_after() -> None:
     assert feedback() == {
         "verify": ("changes",),
-        "correlate": ("receipts",),
+        "correlate": ("changes", "receipts"),
         "decide": ("changes",),
         "roll-out": ("receipts",),
     }
