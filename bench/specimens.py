@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ratchet.collateral import Root
+from ratchet.collateral import Collateral, Root, parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import parse_time
-from ratchet.evidence import Evidence, Format
+from ratchet.evidence import Evidence, Format, verify
 
 REAL = {"sgx": "sgx-signal-dcap", "tdx": "tdx4-near-mpc", "snp": "snp5-attrs-genoa-evidence"}
 """Items of the corpus: each verifies whole, under collateral that dcap-qvl can read too."""
@@ -91,7 +91,29 @@ def _simulated() -> dict[str, Specimen]:
             if kind is not None:
                 evidence = Evidence(one.raw, one.format, tuple(one.endorsements), one.challenge)
                 roots = (*vendor_roots(), *vendor.roots())
-                found[kind] = Specimen(evidence, tuple(documents), roots, one.time, f"simulated: {one.name}")
+                needed = _needed(kind, evidence, documents, roots, one.time)
+                if needed:
+                    found[kind] = Specimen(evidence, needed, roots, one.time, f"simulated: {one.name}")
             if len(found) == len(_FORMATS):
                 break
         return {kind: found[kind] for kind in _FORMATS}
+
+
+def _needed(
+    kind: str, evidence: Evidence, documents: list[bytes], roots: tuple[Root, ...], at: datetime
+) -> tuple[bytes, ...]:
+    """Of the documents, those without which this evidence is not proven; none where all of them do not prove it."""
+
+    def proves(some: list[bytes]) -> bool:
+        known = [one for document in some for one in parse(document, at, roots)]
+        proof = verify(evidence, Collateral(roots, known), at)
+        return proof.genuine and (proof.tcb is not None or kind == "snp")
+
+    needed = [d for d in documents if d.startswith(b"{") == (kind != "snp")]
+    if not proves(needed):
+        return ()
+    for document in list(needed):
+        without = [d for d in needed if d is not document]
+        if proves(without):
+            needed = without
+    return tuple(needed)
