@@ -312,7 +312,7 @@ class Database:
         with self.reading() as connection:
             last = self.position()
             row = connection.execute(
-                f"SELECT {COLUMNS} FROM log INDEXED BY log_subject WHERE topic = 'ticks' AND subject = '0'"  # noqa: S608
+                f"SELECT {COLUMNS} FROM log INDEXED BY log_subject WHERE topic = 'ticks' AND subject = '0'"
                 " AND offset > ? ORDER BY offset LIMIT 1",
                 (last.tick,),
             ).fetchone()
@@ -320,12 +320,12 @@ class Database:
                 return None
             tick = to_record(row, connection)
             records = connection.execute(
-                f"SELECT {COLUMNS} FROM log WHERE offset > ? AND offset <= ? AND round IS NULL"  # noqa: S608
+                f"SELECT {COLUMNS} FROM log WHERE offset > ? AND offset <= ? AND round IS NULL"
                 f" AND topic IN ({_marks(external)}) ORDER BY offset",
                 (last.tick, tick.offset, *external),
             ).fetchall()
             back = connection.execute(
-                f"SELECT {COLUMNS} FROM log WHERE round = ? AND topic IN ({_marks(feedback)}) ORDER BY offset",  # noqa: S608
+                f"SELECT {COLUMNS} FROM log WHERE round = ? AND topic IN ({_marks(feedback)}) ORDER BY offset",
                 (last.round, *feedback),
             ).fetchall()
             return Round(
@@ -387,8 +387,7 @@ class Database:
         if row is None:
             return
         connection.execute(
-            f"DELETE FROM log WHERE topic IN ({_marks(_SHORT)})"  # noqa: S608
-            " AND ((round IS NULL AND offset < ?) OR round < ?)",
+            f"DELETE FROM log WHERE topic IN ({_marks(_SHORT)}) AND ((round IS NULL AND offset < ?) OR round < ?)",
             (*_SHORT, row[0], oldest),
         )
         connection.execute("DELETE FROM rounds WHERE round < ?", (oldest,))
@@ -418,7 +417,7 @@ class SqliteLog:
         """Records of these topics with an offset above `after`, by offset, at most `limit`."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {COLUMNS} FROM log WHERE offset IN"  # noqa: S608
+                f"SELECT {COLUMNS} FROM log WHERE offset IN"
                 f" (SELECT offset FROM log WHERE offset > ? AND topic IN ({_marks(topics)}) ORDER BY offset LIMIT ?)"
                 " ORDER BY offset",
                 (after, *topics, limit),

@@ -71,7 +71,7 @@ def pytest_runtest_makereport() -> Iterator[None]:
     """With RATCHET_REQUIRE=all a skip is a failure: what matters cannot be passed over."""
     report = yield
     _a_skip_fails(report)
-    return report  # type: ignore[return-value]  # a wrapper returns what the hook does
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,4 +79,4 @@ def pytest_make_collect_report() -> Iterator[None]:
     """The same for a module that skips itself."""
     report = yield
     _a_skip_fails(report)
-    return report  # type: ignore[return-value]  # as above
+    return report

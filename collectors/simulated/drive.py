@@ -188,8 +188,3 @@ def compare(planted: Iterable[Fact], alerts: Iterable[Mapping[str, Json]]) -> Co
 def expected_ticks(scenario: Scenario) -> int:
     """How many ticks `drive` makes, for a progress bar."""
     return sum(1 for _ in ticks(scenario))
-
-
-def evidence_id(tenant: str, delivery: str) -> str:
-    """The event id that a delivery of evidence gets."""
-    return delivery_id(tenant, SOURCE, delivery)

@@ -42,7 +42,6 @@ APPROVER = "demo"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.set_defaults(data=None)
     parser.add_argument("--once", action="store_true", help="end with a summary and an exit code; no console")
     parser.add_argument("--scenario", metavar="FILE", help="another scenario (docs/scenarios.md)")
     parser.add_argument("--as-written", action="store_true", help="at the scenario's own dates, not ending now")
@@ -154,14 +153,13 @@ def prepare(place: Home, scenario: Scenario) -> None:
 
 def _feed(place: Home, running: Engine, scenario: Scenario) -> Driven:
     """Put the week on the log, closing a round at each simulated tick."""
-    from collectors.simulated.drive import drive
-    from collectors.simulated.truth import ticks
+    from collectors.simulated.drive import drive, expected_ticks
     from collectors.simulated.vendor import Vendor
     from streams.clock import tick
 
     database = running.database
     vendor = Vendor(place.path / "vendor")
-    with bar(sum(1 for _ in ticks(scenario)), "simulating") as step:
+    with bar(expected_ticks(scenario), "simulating") as step:
 
         def close(at: datetime) -> None:
             database.log.append([("ticks", tick(at))])

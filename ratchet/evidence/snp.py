@@ -47,7 +47,6 @@ MAX_KEPT = 16 * 1024
 MAX_VERSION = 255
 """The greatest number that may be a report's version."""
 
-_TABLE_SPEC = "AMD 56421, guest-hypervisor communication block, SNP Extended Guest Request (certificate table)"
 _VEK_SPEC = "AMD 57230, 3.1 (certificate extensions)"
 _SIGNATURE_SPEC = 'AMD 56860, table "Signature Format for ECDSA P-384 with SHA-384"'
 _REPORT_DATA_SPEC = "AMD 56860, MSG_REPORT_REQ (REPORT_DATA)"
@@ -186,6 +185,7 @@ _NOTHING = _Endorsed(None, (), (), "")
 def certificate_table(data: bytes) -> tuple[bytes, ...]:
     """The certificates in a guest certificate table: entries of GUID, u32 offset and u32 length, ended by a zero GUID.
 
+    Source: AMD 56421 (guest-hypervisor communication block), SNP Extended Guest Request.
     GUIDs are not read: hypervisors disagree about their byte order, and a certificate says itself what it is. Bytes
     that are no such table give none.
     """

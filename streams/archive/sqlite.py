@@ -66,7 +66,7 @@ class SqliteReader:
         return self._connection.execute(sql, named if "?1" in sql else parameters).fetchall()
 
     def _records(self, where: str, *parameters: Json) -> list[Record]:
-        rows = self._rows(f"SELECT {COLUMNS} FROM log WHERE {where}", *parameters)  # noqa: S608  # constants of ours
+        rows = self._rows(f"SELECT {COLUMNS} FROM log WHERE {where}", *parameters)
         return [to_record(row, self._connection) for row in rows]
 
     def _state(self, stage: str, prefix: str) -> list[Mapping[str, Json]]:
@@ -146,7 +146,7 @@ class SqliteReader:
 
     def _standing(self, condition: str, wanted: str) -> list[Mapping[str, Json]]:
         rows = self._rows(
-            f"SELECT value FROM state WHERE stage = 'correlate' AND key >= ?1 AND key < ?2 AND {condition}"  # noqa: S608
+            f"SELECT value FROM state WHERE stage = 'correlate' AND key >= ?1 AND key < ?2 AND {condition}"
             " ORDER BY json_extract(value, '$.seen') DESC LIMIT 2",
             *_below("standing/"),
             wanted,
@@ -158,7 +158,7 @@ class SqliteReader:
         limit = _bounded(limit)
         begin = _cursor(after)
         rows = self._rows(
-            f"SELECT {_RANK} AS rank, json_extract(value, '$.updated') AS updated, key, value FROM state"  # noqa: S608
+            f"SELECT {_RANK} AS rank, json_extract(value, '$.updated') AS updated, key, value FROM state"
             " WHERE stage = 'correlate' AND key >= ?1 AND key < ?2"
             " AND (?3 IS NULL OR json_extract(value, '$.status') = ?3)"
             " AND (?4 IS NULL OR (rank, updated, key) < (?4, ?5, ?6))"
@@ -199,7 +199,7 @@ class SqliteReader:
         offsets = {
             offset
             for (offset,) in self._rows(
-                f"SELECT offset FROM log WHERE topic IN ({marks}) AND id >= ? AND id < ? LIMIT 2",  # noqa: S608
+                f"SELECT offset FROM log WHERE topic IN ({marks}) AND id >= ? AND id < ? LIMIT 2",
                 *_TOPICS,
                 low,
                 high,
@@ -251,8 +251,7 @@ class SqliteReader:
         try:
             connection.create_function("query_test", 2, lambda n, text: condition.tests[n](text), deterministic=True)
             rows = connection.execute(
-                f"SELECT {COLUMNS} FROM log WHERE {condition.where}"  # noqa: S608  # values are parameters
-                " ORDER BY time DESC, offset DESC LIMIT ?",
+                f"SELECT {COLUMNS} FROM log WHERE {condition.where} ORDER BY time DESC, offset DESC LIMIT ?",
                 (*condition.parameters, limit),
             )
             for row in rows:

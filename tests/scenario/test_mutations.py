@@ -75,11 +75,11 @@ def specimens(corpus: Path) -> tuple[Specimen, ...]:
 def collect(corpus: Path, entry: dict[str, object]) -> Specimen:
     at = parse_time(str(entry["verification_time"]))
     collateral = Collateral(vendor_roots())
-    for name in entry["collateral"]:  # type: ignore[attr-defined]  # a list, by the corpus's schema
+    for name in entry["collateral"]:
         for known in parse((corpus / name).read_bytes(), at, vendor_roots()):
             collateral.add(known)
     raw = (corpus / str(entry["file"])).read_bytes()
-    beside = [f["path"] for f in entry["files"] if f["path"] != entry["file"]]  # type: ignore[attr-defined]  # the same
+    beside = [f["path"] for f in entry["files"] if f["path"] != entry["file"]]
     return Specimen(
         name=str(entry["id"]),
         raw=raw,

@@ -89,8 +89,8 @@ def test_what_a_quote_claims_is_what_its_bytes_hold(entry: Any) -> None:
         assert proof.claims.tcb["pcesvn"] == pck["pcesvn"]
         assert proof.claims.platform == f"ppid:{pck['ppid']}"
     assert proof.claims.debug == expected["debug"]
-    assert proof.claims.native.trailing == expected["trailing_bytes"]  # type: ignore[attr-defined]  # a Quote
-    assert proof.claims.native.version == expected["quote_version"]  # type: ignore[attr-defined]  # a Quote
+    assert proof.claims.native.trailing == expected["trailing_bytes"]
+    assert proof.claims.native.version == expected["quote_version"]
 
 
 def cases() -> list[Any]:

@@ -175,7 +175,7 @@ def test_honest_machines_raise_nothing_and_are_known(world: World) -> None:
 def test_standing_lapses_at_a_tick_and_only_then(world: World) -> None:
     world.hears(signal())
     world.ticks(NOON + 5 * HOUR)
-    assert world.state.get("standing/acme/chip:n01")["tier"] == "affirming"  # type: ignore[index]  # it is there
+    assert world.state.get("standing/acme/chip:n01")["tier"] == "affirming"
     world.ticks(NOON + 7 * HOUR)
     standing = world.state.get("standing/acme/chip:n01")
     assert standing is not None
@@ -187,7 +187,7 @@ def test_a_proof_may_be_good_for_less_time_than_the_one_before(world: World) -> 
     world.hears(signal())
     world.hears(signal(at=NOON + HOUR, trusted_until=stamp(NOON + 2 * HOUR)))
     world.ticks(NOON + 3 * HOUR)
-    assert world.state.get("standing/acme/chip:n01")["tier"] == "none"  # type: ignore[index]  # it is there
+    assert world.state.get("standing/acme/chip:n01")["tier"] == "none"
 
 
 def test_a_forgery_is_alerted_under_the_senders_name_and_leaves_the_machine_alone(world: World) -> None:
@@ -312,7 +312,7 @@ def test_a_replay_names_who_sent_it_now_and_who_did_first(world: World, sender: 
         [sender],
     )
     assert alert.data["title"] == f"{sender} sent evidence that n01 had sent at {stamp(NOON)}"
-    assert world.state.get("standing/acme/chip:n01")["seen"] == stamp(NOON)  # type: ignore[index]  # it is there
+    assert world.state.get("standing/acme/chip:n01")["seen"] == stamp(NOON)
 
 
 def test_evidence_dressed_otherwise_is_a_replay_all_the_same_and_keeps_nobody_alive(world: World) -> None:
@@ -322,7 +322,7 @@ def test_evidence_dressed_otherwise_is_a_replay_all_the_same_and_keeps_nobody_al
     assert again["blob"] != first["blob"]
     [alert] = world.hears(again)
     assert alert.data["rule"] == "evidence-replayed"
-    assert world.state.get("standing/acme/chip:n01")["seen"] == stamp(NOON)  # type: ignore[index]  # it is there
+    assert world.state.get("standing/acme/chip:n01")["seen"] == stamp(NOON)
 
 
 def test_a_replay_under_a_challenge_is_a_replay_and_not_also_a_failure(world: World) -> None:
@@ -348,7 +348,7 @@ def test_replays_do_not_keep_a_machine_alive(world: World) -> None:
         world.hears({**signal(at=NOON + hour * HOUR), "blob": first["blob"]})
         world.ticks(NOON + hour * HOUR)
     assert {"evidence-replayed", "machine-silent"} == world.rules()
-    assert world.state.get("standing/acme/chip:n01")["tier"] == "none"  # type: ignore[index]  # it is there
+    assert world.state.get("standing/acme/chip:n01")["tier"] == "none"
 
 
 def test_tenants_do_not_see_each_other(world: World) -> None:

@@ -164,7 +164,7 @@ def fleet(world: World, documents: dict[int, bytes]) -> list[dict[str, Any]]:
     (floor,) = [
         known.parsed for known in parse(documents[17], AT, vendor_roots()) if known.kind.value == "intel.tcb-info"
     ]
-    top, low = floor.levels[0], floor.levels[2]  # type: ignore[attr-defined]  # a TcbInfo
+    top, low = floor.levels[0], floor.levels[2]
     machines = [sgx(f"n{n:02}", *top.sgx, pcesvn=top.pcesvn) for n in range(10)]
     return [*machines, sgx("n10", *low.sgx, pcesvn=low.pcesvn)]
 
@@ -328,7 +328,7 @@ def test_a_proposal_that_was_withdrawn_while_it_waited_is_superseded() -> None:
     (second,) = world.step(in_force, reviewed("AMD-SB-3034", 28, AT + timedelta(hours=2)))
     withdrawn = reviewed("AMD-SB-3034", 23, AT + timedelta(hours=3), reviewed_at="2025-09-24T00:00:00Z")
     (third,) = world.step(withdrawn)
-    assert from_data(third.data["floor"]).minima == from_data(first.data["floor"]).minima  # type: ignore[union-attr]
+    assert from_data(third.data["floor"]).minima == from_data(first.data["floor"]).minima
     assert third.data["proposal"] not in (first.data["proposal"], second.data["proposal"])
 
 
@@ -342,7 +342,7 @@ def test_only_the_latest_genuine_word_of_a_machine_counts() -> None:
     world.step(signals(snp("b", 1, AT + 2 * hour, genuine=False), snp("c", 9, AT, genuine=False)))
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + 3 * hour))
     assert (made.data["blast"]["considered"], made.data["blast"]["refused"]) == (2, [])
-    assert world.state.get("machine/default/chip:a")["time"] == stamp(AT + hour)  # type: ignore[index]
+    assert world.state.get("machine/default/chip:a")["time"] == stamp(AT + hour)
 
 
 def test_tenants_do_not_see_each_other() -> None:

@@ -36,9 +36,9 @@ class World:
 
     async def post(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        headers.update(request.pop("headers", {}))  # type: ignore[call-overload]  # what httpx takes
+        headers.update(request.pop("headers", {}))
         async with httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1") as client:
-            return await client.post("/v1/evidence", headers=headers, **request)  # type: ignore[arg-type]
+            return await client.post("/v1/evidence", headers=headers, **request)
 
     def send(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
         import asyncio
@@ -67,8 +67,8 @@ def test_a_piece_of_evidence_is_on_disk_when_it_is_answered(world: World) -> Non
     (event,) = world.events()
     assert event["id"] == answer.json()["id"]
     assert event["source"] == "/collectors/http/agent-7"
-    assert event["data"]["hint"] == {"name": "node-3", "region": "eu-1", "workload": "ledger"}  # type: ignore[index]
-    assert event["data"]["challenge"] == "00ff"  # type: ignore[index]
+    assert event["data"]["hint"] == {"name": "node-3", "region": "eu-1", "workload": "ledger"}
+    assert event["data"]["challenge"] == "00ff"
 
 
 def test_who_gives_no_challenges_cannot_say_that_one_was_met(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_raw_bytes_travel_under_their_own_media_type(world: World) -> None:
     }
     answer = world.send(content=b"\x02\x00\x00\x00report", headers=headers)
     assert answer.status_code == 201
-    assert world.events()[0]["data"]["format"] == "snp-report"  # type: ignore[index]
+    assert world.events()[0]["data"]["format"] == "snp-report"
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong-token-of-some-length", "x" * 600])

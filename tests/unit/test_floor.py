@@ -56,7 +56,7 @@ def intel(*levels: TcbLevel, tee: str = "sgx", **more: object) -> IntelFloor:
         "modules": {},
         "provenance": EXACT,
     }
-    return IntelFloor(**{**given, **more})  # type: ignore[arg-type]  # a test's shorthand
+    return IntelFloor(**{**given, **more})
 
 
 def machine(*sgx: int, pcesvn: int = 0, tdx: tuple[int, ...] | None = None) -> dict[str, int]:
@@ -397,7 +397,7 @@ def known(evaluation: int, *levels: TcbLevel, days: int = 0, **more: object) -> 
         "reasons": (),
         "parsed": info,
     }
-    return Known(**{**given, **more})  # type: ignore[arg-type]  # a test's shorthand
+    return Known(**{**given, **more})
 
 
 def test_the_newest_evaluation_sets_the_floor_whichever_was_fetched_last() -> None:

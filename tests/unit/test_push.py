@@ -221,7 +221,7 @@ def test_a_crash_at_any_call_of_a_store_changes_nothing_in_the_end(tmp_path: Pat
                 state.held = before  # the transaction is gone, the effects are not
                 out += ran(Push(local(folder)), state, *one)
         git, opa = local(folder)
-        return out, state, (git.dump(), opa.dump()), fate[0] <= 0  # type: ignore[attr-defined]  # not of the port
+        return out, state, (git.dump(), opa.dump()), fate[0] <= 0
 
     want, state, dumps, _ = run(tmp_path / "whole", 10_000)
     assert len(want) == 6

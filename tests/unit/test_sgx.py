@@ -83,9 +83,9 @@ def test_a_debug_enclave_is_genuine_and_says_so() -> None:
 
 def test_a_platform_without_ppid_is_known_by_its_instance() -> None:
     world = replace(WORLD, ppid=bytes(16))
-    assert world.prove().claims.platform == "platform:" + "22" * 16  # type: ignore[union-attr]  # it parsed
+    assert world.prove().claims.platform == "platform:" + "22" * 16
     nameless = replace(WORLD, ppid=bytes(16), instance=None)
-    assert nameless.prove().claims.platform is None  # type: ignore[union-attr]  # it parsed
+    assert nameless.prove().claims.platform is None
 
 
 # Each step fails for its own reason, and alone.
@@ -321,12 +321,12 @@ def test_the_memo_never_changes_the_answer() -> None:
 def test_a_document_that_becomes_known_changes_the_answer_from_then_on() -> None:
     collateral = WORLD.collateral()
     evidence = Evidence(QUOTE, challenge=CHALLENGE)
-    assert verify(evidence, collateral, NOW).tcb.merged == "UpToDate"  # type: ignore[union-attr]  # there is one
+    assert verify(evidence, collateral, NOW).tcb.merged == "UpToDate"
     later = replace(WORLD, evaluation=21, levels=[level(9), level(1, status="OutOfDate")])
     for known in later.known(at=NOW + DAY):
         collateral.add(known)
-    assert verify(evidence, collateral, NOW).tcb.merged == "UpToDate"  # type: ignore[union-attr]  # not known yet
-    assert verify(evidence, collateral, NOW + DAY).tcb.merged == "OutOfDate"  # type: ignore[union-attr]  # now it is
+    assert verify(evidence, collateral, NOW).tcb.merged == "UpToDate"
+    assert verify(evidence, collateral, NOW + DAY).tcb.merged == "OutOfDate"
     assert verify(evidence, collateral, NOW + 21 * DAY).outcome(StepName.COLLATERAL) is Outcome.FAILED
 
 
@@ -396,7 +396,7 @@ def test_a_mutation_is_refused_where_it_is_signed_and_harmless_elsewhere(at: int
         assert not proof.genuine
     elif proof.genuine:
         # Only what nobody signs and nothing rests on may change: spaces between certificates, the PEM's root.
-        assert replace(proof.claims, native=None) == replace(genuine.claims, native=None)  # type: ignore[type-var]
+        assert replace(proof.claims, native=None) == replace(genuine.claims, native=None)
         assert proof.tcb == genuine.tcb
 
 
@@ -406,7 +406,7 @@ def test_what_follows_a_quote_changes_nothing_but_its_id(tail: bytes) -> None:
     proof = prove(QUOTE + tail)
     genuine = prove(QUOTE)
     assert replace(proof, evidence=genuine.evidence, claims=genuine.claims) == genuine
-    assert replace(proof.claims, native=None) == replace(genuine.claims, native=None)  # type: ignore[type-var]
+    assert replace(proof.claims, native=None) == replace(genuine.claims, native=None)
 
 
 @settings(max_examples=60, deadline=None)

@@ -127,7 +127,10 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
 def test_the_file_is_durable_and_strict(tmp_path: Path) -> None:
     database = Database(tmp_path / "ratchet.db")
     with database.reading() as connection:
-        ask = lambda pragma: connection.execute(f"PRAGMA {pragma}").fetchone()[0]  # noqa: E731
+
+        def ask(pragma: str) -> object:
+            return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
         assert ask("journal_mode") == "wal"
         assert ask("synchronous") == 2  # FULL
         assert ask("foreign_keys") == 1

@@ -66,7 +66,7 @@ class World:
         roots, blobs = vendor_roots(), self.database.blobs
         stages = [Digest(roots, blobs), Verify(roots, policy, blobs)]
         if self.floors:
-            stages.append(Changes(self.floors))  # type: ignore[arg-type]  # a stage of another kind
+            stages.append(Changes(self.floors))
         self.executor = Embedded(self.database, stages)
 
     def document(self, raw: bytes | str, at: datetime | None = None) -> str:
@@ -225,7 +225,7 @@ def test_a_fault_of_the_verifier_costs_one_letter_not_the_stream(world: World, m
     def faulty(evidence: object, *rest: object) -> object:
         if getattr(evidence, "raw", b"").startswith(b"attack"):
             raise RecursionError("deep")
-        return real(evidence, *rest)  # type: ignore[arg-type]  # passed on as it came
+        return real(evidence, *rest)
 
     monkeypatch.setattr(verify_module, "verify", faulty)
     attack, good = world.evidence(b"attack"), world.evidence(UP_TO_DATE)
