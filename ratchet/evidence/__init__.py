@@ -263,10 +263,10 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         raise ValueError("at= has no time zone: pass an aware datetime")
     size = len(evidence.raw)
     if size > MAX_EVIDENCE:
-        return _unreadable(evidence, f"{size} bytes, at most {MAX_EVIDENCE} are read")
+        return _unnamed(evidence, f"{size} bytes, at most {MAX_EVIDENCE} are read")
     form = evidence.format or detect(evidence.raw)
     if form is None:
-        return _unreadable(evidence, "bytes of no known format")
+        return _unnamed(evidence, "bytes of no known format")
     return _verifiers()[form](evidence, collateral, at)
 
 
@@ -278,10 +278,14 @@ def _verifiers() -> Mapping[Format, Callable[[Evidence, Collateral, datetime], P
     return {Format.SGX_QUOTE: sgx.verify, Format.TDX_QUOTE: tdx.verify, Format.SNP_REPORT: snp.verify}
 
 
-def _unreadable(evidence: Evidence, why: str) -> Proof:
+def _unnamed(evidence: Evidence, why: str) -> Proof:
     from ratchet.evidence import unreadable
+    from ratchet.evidence.recognise import recognise
 
-    return unreadable.proof(evidence, why)
+    what = recognise(evidence.raw)
+    if what is None:
+        return unreadable.proof(evidence, why)
+    return unreadable.not_supported(evidence, what)
 
 
 def fields(evidence: Evidence) -> tuple[Field, ...]:
