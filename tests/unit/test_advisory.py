@@ -200,7 +200,7 @@ def test_the_files_that_ship_say_what_the_sources_say(feeds: Path) -> None:
     for document in shipped().values():
         advisory = only(document)
         for floor in advisory.floors:
-            source = said[advisory.advisory][floor.family.removeprefix("snp/").lower()]
+            source = said[advisory.advisory].get(floor.family.removeprefix("snp/").lower(), {})
             for minimum in floor.minima:
                 if "reported.snp" in minimum.tcb:
                     assert source["snp"].split()[0] == f"0x{minimum.tcb['reported.snp']:02X}"
@@ -209,7 +209,40 @@ def test_the_files_that_ship_say_what_the_sources_say(feeds: Path) -> None:
                     levels = [v for k, v in source.items() if "ucode" in k or "microcode" in k]
                     assert minimum.tcb["reported.ucode"] in {int(level, 16) & 0xFF for level in levels}
                     compared += 1
-    assert compared >= 15
+    assert compared >= 18
+
+
+def test_the_files_that_ship_leave_out_nothing_that_a_report_can_attest(feeds: Path) -> None:
+    compiled = json.loads((feeds / "amd" / "compiled-amd-sb-minimums.json").read_text())
+    shipped_minima = {
+        (advisory.advisory, floor.family.removeprefix("snp/").lower()): floor.minima
+        for advisory in map(only, shipped().values())
+        for floor in advisory.floors
+    }
+    left_out = {"AMD-SB-3002", "AMD-SB-3034"}  # superseded by every later one; withdrawn by AMD
+    for bulletin in compiled["bulletins"]:
+        if bulletin["id"] in left_out:
+            continue
+        for product in ("milan", "genoa", "turin"):
+            said = bulletin.get(product, {})
+            asked = shipped_minima.get((bulletin["id"], product), ())
+            if said.get("snp", "unknown").startswith("0x"):
+                assert int(said["snp"].split()[0], 16) in {m.tcb.get("reported.snp") for m in asked}, bulletin["id"]
+            levels = {int(v, 16) & 0xFF for k, v in said.items() if "ucode" in k or "microcode" in k}
+            assert levels <= {m.tcb.get("reported.ucode") for m in asked}, (bulletin["id"], product)
+
+
+@pytest.mark.parametrize(
+    ("bulletin", "family", "bit"),
+    [("3020", "snp/Milan", 1), ("3016", "snp/Milan", 2), ("3016", "snp/Genoa", 2), ("3030", "snp/Milan", 4)],
+)
+def test_a_fix_that_shows_as_a_mitigation_bit_is_asked_for_as_that_bit(bulletin: str, family: str, bit: int) -> None:
+    floor = next(f for f in only(shipped()[f"amd-sb-{bulletin}.json"]).floors if f.family == family)
+    versions, chip = {"reported.snp": 255, "reported.ucode": 255}, {"cpuid.model": 1, "cpuid.stepping": 1}
+    assert shortfalls(floor, versions, {**chip, "mitigation.current": 1 << bit}) == ()
+    without = shortfalls(floor, versions, {**chip, "mitigation.current": 0xFF & ~(1 << bit)})
+    assert [(r.code, r.component) for r in without] == [("below_floor", "mitigation.current")]
+    assert [r.code for r in shortfalls(floor, versions, chip)] == ["floor_abstains"], "an older report cannot say"
 
 
 def test_badram_is_met_by_fixed_firmware_that_checked_for_aliases() -> None:
