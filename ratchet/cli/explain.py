@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
-from ratchet.cli.output import plain, print_json, short, shown
+from ratchet.cli.output import plain, print_json, reason_lines, short, shown
 from ratchet.event import BlobId, Event, Json, stamp
 from ratchet.ports import Reader
 
@@ -123,16 +123,7 @@ def _statements(reader: Reader, blob: str) -> str:
 
 
 def _reasons(reasons: list[Mapping[str, Json]]) -> list[str]:
-    lines: list[str] = []
-    before = ""
-    for reason in reasons:
-        got = f" is {shown(reason['got'])}" if reason["got"] is not None else ""
-        want = f", needs {shown(reason['want'])}" if reason["want"] is not None else ""
-        lines.append(f"because {reason['code']}: {reason['component']}{got}{want}  [{reason['source']}]")
-        if reason["remedy"] and reason["remedy"] != before:
-            lines.append(f"  do: {reason['remedy']}")
-        before = reason["remedy"]
-    return lines
+    return [line if line.startswith("  ") else f"because {line}" for line in reason_lines(reasons)]
 
 
 def _claims(data: Mapping[str, Json]) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("Try it", "Run a week of a simulated fleet through the whole pipeline"),
@@ -46,8 +48,67 @@ def overview() -> str:
     return "\n".join([*lines, "", "`ratchet COMMAND --help` says more, with an example.", COMMON])
 
 
+class _Output:
+    """A stream whose reader may go away, as in `ratchet verify … | head`: what is written afterwards is dropped.
+
+    The command goes on to its end, because what it exits with is its answer: a forgery is refused and a folder is
+    ingested whole, however much of the output was read.
+    """
+
+    gone = False
+    """Whether its reader went away: `watch`, which has no end of its own, ends then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Let the descriptor lead nowhere: what is buffered, and what Python flushes at its end, goes there too."""
+        self.gone = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def _whoever_reads() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    if None in before:  # started with a descriptor closed: Python itself drops what is printed
+        yield
+        return
+    sys.stdout, sys.stderr = streams = _Output(before[0]), _Output(before[1])
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        sys.stdout, sys.stderr = before
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; never shows a traceback for a person's mistake."""
+    with _whoever_reads():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview())
@@ -78,8 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ratchet: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `ratchet … | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `ratchet dead-letters --bytes … | head`: the reader has seen enough
         return 0
     except Exception as error:
         if os.environ.get("RATCHET_TRACEBACK"):

@@ -61,6 +61,21 @@ def shown(value: Json) -> str:
             return plain(value)
 
 
+def reason_lines(reasons: Iterable[Mapping[str, Json]]) -> Iterator[str]:
+    """Reasons for people, a line each and what to do below it; the same advice is given once for several in a row."""
+    before = ""
+    for reason in reasons:
+        needs = "" if reason["want"] is None else f"needs {shown(reason['want'])}"
+        if reason["got"] is not None:
+            said = f"is {shown(reason['got'])}" + (f", {needs}" if needs else "")
+        else:
+            said = f"missing; {needs}" if needs else ""
+        yield f"{reason['code']}: {plain(reason['component'])} {said}".rstrip() + f"  [{plain(reason['source'])}]"
+        if reason["remedy"] and reason["remedy"] != before:
+            yield f"  do: {plain(reason['remedy'])}"
+        before = reason["remedy"]
+
+
 def program() -> str:
     """How to call this program from where we are: `ratchet`, or the path by which it was called."""
     return "ratchet" if which("ratchet") else sys.argv[0] or "ratchet"

@@ -1,82 +1,170 @@
-"""Verify one file of evidence, step by step, without keeping anything.
+"""Verify evidence from files or standard input, step by step, without keeping anything.
 
-Uses the vendors' roots, the collateral that the data directory knows (where there is one) and the files given with
---collateral; judges as of --at, by default now.
+FILE holds the evidence as bytes, or as hex, base64, base64url or PEM text. Uses the vendors' roots, the collateral that
+the data directory knows (where there is one) and the files given with --collateral; judges as of --at, by default now,
+by the policy of the data directory or of --policy.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
-from ratchet.cli.output import plain, print_json
+from ratchet.cli.output import plain, print_json, reason_lines, shown
+from ratchet.event import Json
 
 if TYPE_CHECKING:
-    from ratchet.evidence import Proof
+    from ratchet.appraise import Verdict
+    from ratchet.cli.evidence_file import EvidenceFile
+    from ratchet.collateral import Collateral, Root
+    from ratchet.evidence import Claims, Proof
+    from ratchet.policy import Policy
 
-EPILOG = """Example: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
-Exit: 0 genuine and good enough, 3 of no known format, 4 refused."""
+EPILOG = """Examples: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
+          base64 -d quote.b64 | ratchet verify - --json
+Exit: 0 all are genuine and good enough, 3 a format that is not supported, 4 refused, 6 a file cannot be read.
+Of several files the worst counts: 4 before 6 before 3."""
 
 _MARK = {"passed": "✓", "failed": "✗", "not_possible": "–"}
+
+_FORMATS = {"sgx-quote": "Intel SGX quote", "tdx-quote": "Intel TDX quote", "snp-report": "AMD SEV-SNP report"}
+
+_WORST_FIRST = (Exit.OURS, Exit.REFUSED, Exit.UNREACHABLE, Exit.USAGE, Exit.UNSUPPORTED)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("file", help="the evidence: an SGX or TDX quote, an SNP report")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="evidence: a quote or a report; - is standard input")
     parser.add_argument("--collateral", action="append", default=[], metavar="FILE", help="a vendor document")
     parser.add_argument("--endorsement", action="append", default=[], metavar="FILE", help="a certificate beside it")
     parser.add_argument("--challenge", metavar="HEX", help="what its report data must hold")
+    parser.add_argument("--policy", metavar="FILE", help="judge by this policy (TOML or JSON), not the configured one")
     parser.add_argument("--at", metavar="TIME", help="judge as of then (RFC 3339)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify, appraise and show."""
-    from ratchet.appraise import appraise
+    """Verify, appraise and show each; exit by the worst of them."""
     from ratchet.cli.composition import known_collateral, policy, roots
-    from ratchet.evidence import Evidence, verify
+    from ratchet.cli.evidence_file import read, read_evidence
 
     place = home(args)
     at = _time(args.at)
     trusted = roots(place)
+    judged_by = _policy(args.policy) if args.policy else policy(place)
     collateral = known_collateral(place, trusted)
     for name in args.collateral:
-        from ratchet.collateral import UnknownDocument, parse
-
+        _add(collateral, name, trusted)
+    endorsements = tuple(read(name) for name in args.endorsement)
+    challenge = _challenge(args.challenge)
+    codes = []
+    for position, name in enumerate(args.files):
+        if position and not args.json:
+            print()
         try:
-            # Given by hand, so taken as known since for ever: the vendor's own dates still count.
-            for known in parse(_read(name), datetime.min.replace(tzinfo=UTC), trusted):
-                collateral.add(known)
-        except UnknownDocument as error:
-            raise Fault("no-document", f"{name}: {error}", "see docs/formats.md", Exit.UNSUPPORTED) from error
-    evidence = Evidence(
-        raw=_read(args.file),
-        endorsements=tuple(_read(name) for name in args.endorsement),
-        challenge=_challenge(args.challenge),
-    )
-    proof = verify(evidence, collateral, at)
-    verdict = appraise(proof, policy(place), at)
+            file = read_evidence(name)
+        except Fault as fault:
+            if len(args.files) == 1:
+                raise
+            print_json(fault.to_data()) if args.json else print(fault.text())
+            codes.append(fault.exit)
+            continue
+        codes.append(_one(args, file, endorsements, challenge, collateral, judged_by, at))
+    return min(codes, key=lambda code: _WORST_FIRST.index(code) if code in _WORST_FIRST else len(_WORST_FIRST))
+
+
+def _one(
+    args: argparse.Namespace,
+    file: EvidenceFile,
+    endorsements: tuple[bytes, ...],
+    challenge: bytes | None,
+    collateral: Collateral,
+    policy: Policy,
+    at: datetime,
+) -> Exit:
+    """Verify, appraise and show one piece of evidence."""
+    from ratchet.appraise import appraise
+    from ratchet.evidence import Evidence, verify
+
+    proof = verify(Evidence(file.raw, endorsements=endorsements, challenge=challenge), collateral, at)
+    verdict = appraise(proof, policy, at)
     if args.json:
-        print_json({"proof": proof_data(proof), **verdict.to_data()})
+        print_json({"file": file.name, "encoding": file.encoding, "proof": proof_data(proof), **verdict.to_data()})
     else:
-        print(f"{proof.format or 'unknown format'}  judged as of {at:%Y-%m-%dT%H:%M:%SZ}")
-        if proof.root:
-            print(f"root   {proof.root.name}{' (SIMULATED)' if proof.root.simulated else ''}")
-        for step in proof.steps:
-            print(f"  {_MARK[step.outcome]} {step.name:<11} {plain(step.detail)}  [{step.source}]")
-        if proof.tcb:
-            print(f"TCB    {proof.tcb.merged}  {' '.join(proof.tcb.advisories)}")
-        print(f"verdict {verdict.tier}  {' '.join(f'{k}={v}' for k, v in sorted(verdict.vector.items()))}")
-        for reason in verdict.reasons:
-            print(f"  {reason.code}: {reason.component} is {plain(reason.got)}, wanted {plain(reason.want)}")
-            if reason.remedy:
-                print(f"    do: {reason.remedy}")
+        _show(file, proof, verdict, at)
     if proof.format is None:
         return Exit.UNSUPPORTED
     return Exit.DONE if verdict.tier == "affirming" else Exit.REFUSED
+
+
+def _show(file: EvidenceFile, proof: Proof, verdict: Verdict, at: datetime) -> None:
+    from ratchet.words import standing_in_full
+
+    said = _FORMATS[proof.format] if proof.format else proof.steps[0].detail
+    print(f"{plain(file.name)}: {said}, {len(file.raw)} bytes", end="")
+    print(
+        f" (read as {file.encoding})" if file.encoding != "bytes" else "",
+        f", judged as of {at:%Y-%m-%dT%H:%M:%SZ}",
+        sep="",
+    )
+    print(
+        f"verdict  {standing_in_full(verdict.tier)}", *(f"{k}={v}" for k, v in sorted(verdict.vector.items())), sep="  "
+    )
+    if proof.format is None:
+        print(f"  do: {proof.steps[0].reasons[0].remedy}")
+        return
+    for line in reason_lines(reason.to_data() for reason in verdict.reasons):
+        print(f"  {line}")
+    if proof.root:
+        print(f"root     {proof.root.name}{' (SIMULATED)' if proof.root.simulated else ''}")
+    if proof.tcb:
+        print(f"TCB      {proof.tcb.merged}", *proof.tcb.advisories or (), f"(evaluation {proof.tcb.evaluation})")
+    print("proof")
+    for step in proof.steps:
+        print(f"  {_MARK[step.outcome]} {step.name:<11} {plain(step.detail)}  [{step.source}]")
+    if proof.claims:
+        print("claims" if proof.genuine else "claims (nothing of this is proven)")
+        for name, value in claim_rows(proof.claims):
+            print(f"  {name:<32} {value}")
+
+
+def claim_rows(claims: Claims) -> list[tuple[str, str]]:
+    """Every claim by its name, in words: identity, measurements, bits and security versions."""
+    rows = claims_data(claims)
+    lines = [
+        (name, shown(rows[name]))
+        for name in rows
+        if name not in ("measurements", "bits", "tcb") and rows[name] is not None
+    ]
+    for group in ("measurements", "bits", "tcb"):
+        lines += [(name, shown(value)) for name, value in sorted(rows[group].items(), key=_by_number)]
+    return lines
+
+
+def _by_number(item: tuple[str, Json]) -> tuple[str, int]:
+    """So that `sgx.2` comes before `sgx.10`."""
+    head, _, tail = item[0].rpartition(".")
+    return (f"{head}.", int(tail)) if tail.isdecimal() else (item[0], 0)
+
+
+def claims_data(claims: Claims) -> dict[str, Json]:
+    """Claims as JSON, without the format's own record."""
+    return {
+        "tee": claims.tee,
+        "family": claims.family,
+        "platform": claims.platform,
+        "instance": claims.instance,
+        "measurement": claims.measurement,
+        "signer": claims.signer,
+        "debug": claims.debug,
+        "report_data": claims.report_data.hex(),
+        "measurements": dict(getattr(claims, "measurements", {})),
+        "bits": dict(claims.bits),
+        "tcb": dict(claims.tcb),
+    }
 
 
 def proof_data(proof: Proof) -> dict[str, object]:
@@ -95,12 +183,50 @@ def proof_data(proof: Proof) -> dict[str, object]:
             }
             for s in proof.steps
         ],
+        "claims": None if proof.claims is None else claims_data(proof.claims),
         "tcb": None
         if proof.tcb is None
         else {"merged": proof.tcb.merged, "advisories": proof.tcb.advisories, "evaluation": proof.tcb.evaluation},
         "root": None if proof.root is None else {"name": proof.root.name, "simulated": proof.root.simulated},
         "collateral": proof.collateral,
     }
+
+
+def _add(collateral: Collateral, name: str, trusted: tuple[Root, ...]) -> None:
+    from ratchet.cli.evidence_file import read
+    from ratchet.collateral import UnknownDocument, parse
+
+    try:
+        # Given by hand, so taken as known since for ever: the vendor's own dates still count.
+        for known in parse(read(name), datetime.min.replace(tzinfo=UTC), trusted):
+            collateral.add(known)
+    except UnknownDocument as error:
+        raise Fault("no-document", f"{name}: {error}", "see docs/formats.md", Exit.UNSUPPORTED) from error
+
+
+def _policy(name: str) -> Policy:
+    """The policy in a file: TOML or JSON, as a `[policy]` table or its keys alone."""
+    import json
+    import tomllib
+
+    from ratchet.cli.configuration import in_words
+    from ratchet.cli.evidence_file import read
+    from ratchet.policy import Policy
+
+    text = read(name)
+    try:
+        said = json.loads(text) if text.lstrip().startswith(b"{") else tomllib.loads(text.decode())
+    except ValueError as error:  # both parsers' errors, and that of decoding, are kinds of it
+        raise Fault("policy", f"{name}: neither TOML nor JSON: {error}", "docs/policy.md has an example") from error
+    table = said.get("policy", said)
+    try:
+        if not isinstance(table, Mapping):
+            raise TypeError("`policy` is no table")
+        return Policy.from_data(table)
+    except (ValueError, TypeError, AttributeError) as error:
+        key, _, why = str(error).removeprefix("policy: ").partition(": ")
+        wrong = f"{name}: {key}: {in_words(why)}" if why else f"{name}: {error}"
+        raise Fault("policy", wrong, "docs/policy.md has its keys") from error
 
 
 def _time(text: str | None) -> datetime:
@@ -119,16 +245,3 @@ def _challenge(text: str | None) -> bytes | None:
         return None if text is None else bytes.fromhex(text)
     except ValueError as error:
         raise Fault("hex", "--challenge is not hex", "write two digits a byte", Exit.USAGE) from error
-
-
-def _read(name: str) -> bytes:
-    from collectors.delivery import MAX_DOCUMENT
-
-    try:
-        with Path(name).open("rb") as file:
-            data = file.read(MAX_DOCUMENT + 1)
-    except OSError as error:
-        raise Fault("unreadable", f"{name}: {error.strerror}", "name a file that is there", Exit.UNREACHABLE) from error
-    if len(data) > MAX_DOCUMENT:
-        raise Fault("too-large", f"{name} has more than {MAX_DOCUMENT} bytes", "this is no evidence", Exit.USAGE)
-    return data

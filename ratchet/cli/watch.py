@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from ratchet.cli.alerts import simulated
@@ -37,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
                 if args.json:
                     print_json(record.event.envelope())
                 else:
-                    print(line(record.event), flush=True)
+                    print(line(record.event))
+        sys.stdout.flush()
+        if getattr(sys.stdout, "gone", False):  # `ratchet watch | head`
+            return Exit.DONE
         if not records:
             if args.once:
                 return Exit.DONE
