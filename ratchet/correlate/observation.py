@@ -12,7 +12,8 @@ from typing import Any
 
 from ratchet.event import Event, Json, stamp
 from ratchet.sigma import options
-from ratchet.standing import Standing
+from ratchet.sigma.reach import Shape, Type
+from ratchet.standing import Standing, Tier
 
 Observation = dict[str, Json]
 Signal = Mapping[str, Json]
@@ -97,6 +98,50 @@ FAMILIES: Mapping[str, str] = {
     "attestation.bits.": "a policy or platform bit by name, such as `attestation.bits.policy.smt`",
     "labels.": "a label of the sender's hint",
 }
+
+_EVIDENCE = frozenset(ACTIONS) - {DRIFTED, NOT_ENFORCING, LOOSENED, BURST}
+"""Actions that are about one machine or sender."""
+_STORES = frozenset({DRIFTED, NOT_ENFORCING})
+
+
+def _said_of(type: Type, *actions: str) -> Shape:
+    return Shape(type, None, frozenset(actions) if actions else None)
+
+
+SHAPES: Mapping[str, Shape] = {
+    "event.action": Shape(Type.TEXT, frozenset(ACTIONS)),
+    "event.category": Shape(Type.TEXT, frozenset({"host", "configuration"})),
+    "event.outcome": Shape(Type.TEXT, frozenset({"success", "failure", "unknown"})),
+    "attestation.tier": Shape(Type.TEXT, frozenset(tier.value for tier in Tier), _EVIDENCE),
+    "attestation.failed": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
+    "attestation.reasons": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
+    "attestation.advisories": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
+    "attestation.evaluation": _said_of(Type.NUMBER, *_EVIDENCE - {SILENT}),
+    "attestation.genuine": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
+    "attestation.debug": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
+    "attestation.late": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
+    "attestation.weak": _said_of(Type.TRUTH, *_EVIDENCE),
+    "attestation.simulated": _said_of(Type.TRUTH, *_EVIDENCE),
+    "attestation.component": _said_of(Type.TEXT, ROLLED_BACK),
+    "attestation.was": _said_of(Type.NUMBER, ROLLED_BACK),
+    "attestation.now": _said_of(Type.NUMBER, ROLLED_BACK),
+    "attestation.first_seen": _said_of(Type.TEXT, REPLAYED),
+    "attestation.first_sender": _said_of(Type.TEXT, REPLAYED),
+    "attestation.last_seen": _said_of(Type.TEXT, SILENT),
+    "attestation.silent_hours": _said_of(Type.NUMBER, SILENT),
+    "attestation.machines": _said_of(Type.NUMBER, BURST),
+    "attestation.until": _said_of(Type.TEXT, LOOSENED),
+    "attestation.proposal": _said_of(Type.TEXT, LOOSENED),
+    "attestation.approvers": _said_of(Type.TEXTS, LOOSENED),
+    "store.name": _said_of(Type.TEXT, *_STORES),
+    "store.outcome": _said_of(Type.TEXT, *_STORES),
+    "store.detail": _said_of(Type.TEXT, *_STORES),
+    "store.expected": _said_of(Type.TEXT, *_STORES),
+    "store.found": _said_of(Type.TEXT, *_STORES),
+    "store.change": _said_of(Type.TEXT, *_STORES, LOOSENED),
+}
+"""What these fields can say, and of which actions: a rule that asks for anything else could never fire, and is refused
+when it is loaded (`ratchet.sigma.reach`)."""
 
 
 def of_signal(signal: Signal, action: str) -> Observation:

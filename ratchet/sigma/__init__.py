@@ -56,7 +56,9 @@ def load(files: Mapping[str, str | bytes], vocabulary: Vocabulary | None = None)
     if vocabulary is None:
         from ratchet.correlate import observation
 
-        vocabulary = Vocabulary(tuple(observation.FIELDS), tuple(observation.FAMILIES), tuple(observation.ACTIONS))
+        vocabulary = Vocabulary(
+            tuple(observation.FIELDS), tuple(observation.FAMILIES), tuple(observation.ACTIONS), observation.SHAPES
+        )
     faults: list[Fault] = []
     rules: list[Rule] = []
     if len(files) > 2 * MAX_RULES:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ratchet.event import Json
-from ratchet.sigma import detection, options, predicate
+from ratchet.sigma import detection, options, predicate, reach
 from ratchet.sigma.options import Options
 from ratchet.sigma.source import BadRules, Document, Fault
 from ratchet.sigma.tree import Node, Text, leaves, values
@@ -80,11 +80,17 @@ class Vocabulary:
         fields: names.
         families: prefixes behind which any name may stand, such as `labels.`.
         actions: values of `event.action`.
+        shapes: field -> what it can say; of one that is left out anything is believed.
     """
 
     fields: tuple[str, ...]
     families: tuple[str, ...]
     actions: tuple[str, ...]
+    shapes: Mapping[str, reach.Shape] = field(default_factory=dict)
+
+    def shape(self, field: str) -> reach.Shape:
+        """What a field can say."""
+        return self.shapes.get(field, reach.ANYTHING)
 
     def has(self, field: str) -> bool:
         """Whether an event can have this field."""
@@ -114,6 +120,8 @@ def read(document: Document, vocabulary: Vocabulary) -> Rule:
     tree = detection.read(document)
     actions = values(tree, "event.action")
     faults += _parameters(document, chosen, actions, vocabulary)
+    if not faults and (why := reach.never(tree, vocabulary.shape)) is not None:
+        faults.append(document.fault(("detection",), f"this rule can never fire: {why}"))
     if faults:
         raise BadRules(faults)
     return Rule(

@@ -14,6 +14,7 @@ from ratchet.cli import assets
 from ratchet.correlate import observation
 from ratchet.sigma import Rule, Vocabulary, cases, detection, options
 from ratchet.sigma import rule as rules
+from ratchet.sigma.reach import ANYTHING, Type
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: Mapping[str, str] = assets.rules()
@@ -201,6 +202,25 @@ def test_observations_say_nothing_that_is_not_listed() -> None:
     whole = signal(labels={"stage": "canary"}, bits={"policy.smt": True}, reasons=["below_floor"], evaluation=20)
     for action in observation.ACTIONS:
         assert all(vocabulary.has(field) for field in observation.of_signal(whole, action))
+
+
+def test_observations_are_shaped_as_the_loader_believes() -> None:
+    """Else a rule that could fire would be refused."""
+    from test_correlate import signal
+
+    whole = signal(
+        labels={"stage": "canary"}, bits={"policy.smt": True}, reasons=["below_floor"], evaluation=20, tcb_status="x",
+        advisories=["INTEL-SA-1"], failed=["chain"], root="ARK-Milan",
+    )  # fmt: skip
+    assert set(observation.SHAPES) <= set(observation.FIELDS)
+    of = {Type.TEXT: str, Type.TEXTS: list, Type.NUMBER: int, Type.TRUTH: bool, None: object}
+    seen = [observation.of_signal(whole, action) for action in observation.ACTIONS]
+    seen += [case.event for rule in RULES for case in cases_of(rule)]
+    for event in seen:
+        for name, value in event.items():
+            shape = observation.SHAPES.get(name, ANYTHING)
+            assert isinstance(value, of[shape.type]), (name, value)
+            assert shape.values is None or value in shape.values, (name, value)
 
 
 # Where the files are
