@@ -4,18 +4,22 @@ What is signed is ASCII: `ratchet-approve:<verb>:<hash of the proposal>:<attempt
 hash covers the floor, the floor before it and the machines it would refuse, so an approver signs what was shown. The
 attempt is how many changes were sent for it so far: every sending and every going back makes another, so nobody who can
 write decisions can say again, later and unasked, what an approver said once.
+
+Decisions about alerts and machines are signed too (`decision`): over `ratchet-decision:<type>:<SHA-256 of the RFC 8785
+bytes of the data without the signature>`, by the data directory's operator key, or by an approver's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from ratchet.event import Json, canonical, digest
+from ratchet.event import Event, Json, canonical, derived_id, digest, stamp
 from ratchet.reason import Reason
 
 VERBS = ("approved", "rejected", "halted", "rolled_back")
@@ -106,3 +110,113 @@ def objection(approvers: Approvers, verb: str, hash: str, attempt: int, by: str,
             "approval_signature_invalid", "decision", signature[:128], f"a signature by {by}", _SOURCE, remedy
         )
     return None
+
+
+OPERATED = ("acknowledged", "resolved", "enrolled", "retired", "configured")
+"""Decisions of whoever may read the data directory: signed by its operator key. `by` is the user who was logged in."""
+
+APPROVED = ("accepted",)
+"""Decisions that take an approver's own key; `by` is the name that the configuration knows it under."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionKeys:
+    """Whose signatures count on decisions that are not about a proposal.
+
+    Attributes:
+        operators: public keys, Ed25519, 32 bytes as hex: that of the data directory.
+        approvers: name -> public key, as in `Approvers`.
+    """
+
+    operators: tuple[str, ...] = ()
+    approvers: Mapping[str, str] = field(default_factory=dict)
+
+
+def public_key(key: bytes) -> str:
+    """The public half of an Ed25519 private key, hex."""
+    return Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw().hex()
+
+
+def sign_decision(key: bytes, type: str, data: Mapping[str, Json]) -> str:
+    """The signature over a decision, hex: over everything in `data` but the signature.
+
+    Args:
+        key: private key, 32 bytes.
+        type: of the event, such as `decision.resolved.v1`.
+        data: of the event; it holds `tenant` and `at`, so that it cannot be said again elsewhere or later.
+    """
+    return Ed25519PrivateKey.from_private_bytes(key).sign(_signed_bytes(type, data)).hex()
+
+
+def decision(
+    key: bytes, verb: str, subject: str, data: Mapping[str, Json], *, tenant: str, at: datetime, source: str
+) -> Event:
+    """A signed decision, ready for the log.
+
+    Args:
+        key: the operator's or the approver's private key, 32 bytes.
+        verb: of `OPERATED` or `APPROVED`.
+        subject: what it is about: an alert or a machine.
+        data: what is decided, and `by`.
+        tenant: whose.
+        at: event time.
+        source: who appends it.
+    """
+    type = f"decision.{verb}.v1"
+    whole = {**data, "tenant": tenant, "at": stamp(at)}
+    signature = sign_decision(key, type, whole)
+    return Event(_decision_id(type, signature), source, type, subject, at, tenant, {**whole, "signature": signature})
+
+
+def decision_objection(keys: DecisionKeys, event: Event) -> Reason | None:
+    """Why a decision that is not about a proposal does not count; None when it does. Raises for nothing that was sent.
+
+    The event's id follows from its signature, so that the same words appended again are the same event; its time and
+    tenant are those that were signed.
+    """
+    data, verb = event.data, event.type.removeprefix("decision.").removesuffix(".v1")
+    by, signature = data.get("by"), data.get("signature")
+    if not isinstance(by, str) or not isinstance(signature, str) or not 1 <= len(by) <= 128:
+        return _refused("decision_unsigned", None, "`by` and `signature`")
+    if verb in APPROVED:
+        own = keys.approvers.get(by)
+        if own is None:
+            remedy = "add the key under [approvers.keys] in the configuration"
+            return Reason("not_an_approver", "decision", by, "a named approver", _SOURCE, remedy)
+        candidates: tuple[str, ...] = (own,)
+    else:
+        candidates = keys.operators if verb in OPERATED else ()
+    try:
+        message = _signed_bytes(event.type, data)
+        moment = stamp(event.time)
+    except (ValueError, TypeError, RecursionError):
+        return _refused("decision_malformed", None, "data of JSON's own types, and a time with zone")
+    if not any(_verifies(key, signature, message) for key in candidates):
+        return _refused("decision_signature_invalid", signature[:128], "a signature by a key of this data directory")
+    if (data.get("tenant"), data.get("at")) != (event.tenant, moment) or event.id != _decision_id(
+        event.type, signature
+    ):
+        return _refused("decision_out_of_place", event.id, "the tenant, time and id that were signed")
+    return None
+
+
+def _refused(code: str, got: Json, want: str) -> Reason:
+    remedy = "decide in the console or with the CLI, on the machine that has the data directory"
+    return Reason(code, "decision", got, want, _SOURCE, remedy)
+
+
+def _signed_bytes(type: str, data: Mapping[str, Json]) -> bytes:
+    said = {name: value for name, value in data.items() if name != "signature"}
+    return f"ratchet-decision:{type}:{digest(canonical(said))}".encode()
+
+
+def _decision_id(type: str, signature: str) -> str:
+    return derived_id("decision", type, signature)
+
+
+def _verifies(key: str, signature: str, message: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

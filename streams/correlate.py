@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from ratchet.approval import DecisionKeys, decision_objection
 from ratchet.correlate.engine import Correlator
 from ratchet.event import Event, Json, parse_time
 from ratchet.ports import Record
 from ratchet.sigma import RuleSet
+from streams.letters import dead
 from streams.stage import Output, State
 
 _ORDER = {"signals": 0, "changes": 1, "receipts": 2, "decisions": 3, "ticks": 4}
 """Of topics at equal time, as in streams/topology.py: a Tick comes after everything that happened by then."""
 
+_ON_ALERTS = frozenset({"decision.acknowledged.v1", "decision.resolved.v1"})
+
 
 class Correlate:
-    """Reads signals, changes, receipts, decisions and ticks; writes alerts; keeps standing."""
+    """Reads signals, changes, receipts, decisions and ticks; writes alerts and dead letters; keeps standing."""
 
     name = "correlate"
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, keys: DecisionKeys) -> None:
+        """`keys` are those whose signatures count on decisions about alerts and machines."""
         self._correlator = Correlator(rules)
+        self._keys = keys
 
     def step(self, batch: Sequence[Record], state: State, watermark: datetime) -> list[Output]:
         """Take every signal at its own time, wherever batches begin and end, between the other events.
@@ -30,8 +36,16 @@ class Correlate:
         one that comes twice in a round is taken once. `watermark` is not looked at: Ticks are among the events.
         """
         items: dict[tuple[str, str], tuple[datetime, int, str, Json]] = {}
+        letters: list[Output] = []
         for record in batch:
             event = record.event
+            if record.topic == "decisions" and event.type in _ON_ALERTS:
+                wrong = decision_objection(self._keys, event)
+                if wrong is not None:
+                    letters.append(
+                        dead(record, self.name, wrong.code, f"{event.type}: wanted {wrong.want}", wrong.remedy)
+                    )
+                    continue
             if record.topic != "signals":
                 items.setdefault((record.topic, event.id), (event.time, _ORDER[record.topic], event.id, event))
                 continue
@@ -49,4 +63,4 @@ class Correlate:
                 alerts += self._correlator.decision(state, item)
             else:
                 alerts += self._correlator.tick(state, time)
-        return [("alerts", alert) for alert in alerts]
+        return [*(("alerts", alert) for alert in alerts), *letters]

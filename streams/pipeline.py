@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ratchet.appraise import Policy
-from ratchet.approval import Approvers
+from ratchet.approval import Approvers, DecisionKeys
 from ratchet.collateral import Root
 from ratchet.ports import Blobs, Notifier, PolicyStore
 from ratchet.sigma import RuleSet
@@ -31,6 +31,7 @@ class Settings:
         rules: for detection, read and checked.
         bounds: of what may be tightened without asking.
         approvers: whose signatures count, and how many it takes.
+        operators: public keys (hex) that sign what is decided in the console and with the CLI.
         stores: where policy ends, in the order in which they are written (Git before what is built from it).
         notifiers: who is told.
     """
@@ -40,8 +41,14 @@ class Settings:
     rules: RuleSet
     bounds: Bounds
     approvers: Approvers
+    operators: tuple[str, ...] = ()
     stores: Sequence[PolicyStore] = ()
     notifiers: Sequence[Notifier] = ()
+
+    @property
+    def decision_keys(self) -> DecisionKeys:
+        """Whose signatures count on decisions that are not about a proposal."""
+        return DecisionKeys(operators=self.operators, approvers=self.approvers.keys)
 
 
 def stages(settings: Settings, blobs: Blobs) -> tuple[Stage, ...]:
@@ -49,7 +56,7 @@ def stages(settings: Settings, blobs: Blobs) -> tuple[Stage, ...]:
     return (
         Digest(settings.roots, blobs),
         Verify(settings.roots, settings.policy, blobs),
-        Correlate(settings.rules),
+        Correlate(settings.rules, settings.decision_keys),
         Decide(settings.roots, settings.policy, settings.bounds, blobs),
         RollOut(settings.policy, settings.bounds, settings.approvers, tuple(store.name for store in settings.stores)),
         Push(settings.stores),

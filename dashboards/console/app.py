@@ -35,7 +35,9 @@ from dashboards.console import phrases
 from dashboards.console.guard import Guard, LoginToken, Session, page
 from dashboards.console.live import Changes
 from dashboards.console.views import Views
-from ratchet.event import BlobId, Event, derived_id, parse_time, stamp
+from ratchet.approval import decision
+from ratchet.correlate.alerts import by_hand
+from ratchet.event import BlobId, Event, parse_time
 from ratchet.ports import Reader, Record
 
 HERE = Path(__file__).parent
@@ -54,6 +56,7 @@ def create(
     token: LoginToken,
     hosts: Collection[str],
     now: Callable[[], datetime],
+    key: bytes,
 ) -> ASGIApp:
     """The console.
 
@@ -64,17 +67,23 @@ def create(
         token: the one-time login; `token.issue(now())` is what to print.
         hosts: Host headers that are answered, with port.
         now: the wall's clock, for sessions; pages speak of the time of the log's last tick.
+        key: the data directory's operator key, 32 bytes: signs what a session's user decides.
     """
-    return Guard(_Console(reader, submit, tenant, now).app(), token=token, hosts=hosts, now=now)
+    return Guard(_Console(reader, submit, tenant, now, key).app(), token=token, hosts=hosts, now=now)
 
 
 class _Console:
     """The routes. Each page is one view (views.py) and one template."""
 
     def __init__(
-        self, reader: Reader, submit: Callable[[str, Event], None], tenant: str, now: Callable[[], datetime]
+        self,
+        reader: Reader,
+        submit: Callable[[str, Event], None],
+        tenant: str,
+        now: Callable[[], datetime],
+        key: bytes,
     ) -> None:
-        self._reader, self._submit, self._tenant, self._now = reader, submit, tenant, now
+        self._reader, self._submit, self._tenant, self._now, self._key = reader, submit, tenant, now, key
         self._views = Views(reader, tenant)
         self._changes = Changes(reader)
         self._pages = environment()
@@ -198,18 +207,11 @@ class _Console:
         at = max(self._now(), self._views.frame(self._now())["at"], parse_time(alert["updated"]))
         comment = str(form.get("comment", ""))[:COMMENT]
         word = _VERBS[verb]
-        self._submit(
-            "decisions",
-            Event(
-                id=derived_id("decision", alert["alert"], word, session.name, stamp(at)),
-                source="/console",
-                type=f"decision.{word}.v1",
-                subject=alert["alert"],
-                time=at,
-                tenant=self._tenant,
-                data={"alert": alert["alert"], "by": session.name, "comment": comment},
-            ),
-        )
+        if word == "resolved" and not by_hand(alert):
+            raise HTTPException(409, "This alert ends when every store has proved the end of the loosening.")
+        said = {"alert": alert["alert"], "by": session.name, "comment": comment}
+        event = decision(self._key, word, alert["alert"], said, tenant=self._tenant, at=at, source="/console")
+        self._submit("decisions", event)
         back = str(form.get("back", ""))
         return RedirectResponse(back if back in ("/", "/alerts") else f"/alerts/{alert['alert']}", 303)
 

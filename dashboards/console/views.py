@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from dashboards.console import charts, explain, floors, phrases
+from ratchet.correlate.alerts import by_hand
 from ratchet.event import BlobId, Json, derived_id, stamp
 from ratchet.ports import Reader, Record
 
@@ -87,7 +88,12 @@ class Views:
                     pending = {"status": word, "by": record.event.data.get("by")}
         cause = self.reader.event(row["causes"][-1]) if row["causes"] else None
         root = cause.event.data.get("root") if cause and cause.topic == "verdicts" else None
-        return {**row, "pending": pending, "simulated": root["name"] if root and root["simulated"] else None}
+        return {
+            **row,
+            "pending": pending,
+            "by_hand": by_hand(row),
+            "simulated": root["name"] if root and root["simulated"] else None,
+        }
 
     def alerts(self, status: str | None, level: str | None, rule: str | None) -> dict[str, Any]:
         """The list, with facets counted over what the other facets leave."""

@@ -1,6 +1,6 @@
 """Alerts, worst and newest first; acknowledge or resolve one.
 
-What you say is an event on the log like every other: who, what and when stay.
+What you say is a signed event on the log: what, when, and the user who runs this command stay.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import at_least_one, print_json, print_rows, short, table
 from ratchet.event import Json
 
 EPILOG = """Examples: ratchet alerts --status open
-          ratchet alerts --acknowledge 3f9c01ab --by alice --comment "INC-412"
+          ratchet alerts --acknowledge 3f9c01ab --comment "INC-412"
 An alert is open, acknowledged or resolved; `ratchet explain ALERT` says why it is there."""
 
 
@@ -25,7 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     act = parser.add_mutually_exclusive_group()
     act.add_argument("--acknowledge", metavar="ALERT", help="say that somebody looks at it")
     act.add_argument("--resolve", metavar="ALERT", help="say that it is over")
-    parser.add_argument("--by", metavar="NAME", help="who says so")
     parser.add_argument("--comment", default="", metavar="TEXT", help="kept with it")
 
 
@@ -42,10 +41,8 @@ def run(args: argparse.Namespace) -> int:
     if wanted:
         from ratchet.cli.decisions import follows, say_of_alert
 
-        if not args.by:
-            raise Fault("no-name", "who acknowledges or resolves stays on record", "say --by NAME", Exit.USAGE)
         kind = "acknowledged" if args.acknowledge else "resolved"
-        said = say_of_alert(place, reader, wanted, kind, args.by, args.comment)
+        said = say_of_alert(place, reader, wanted, kind, args.comment)
         if args.json:
             print_json(said)
         else:

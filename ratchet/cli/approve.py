@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
+from ratchet.cli.keys import make_key, read_key
 from ratchet.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -119,8 +120,7 @@ def _wait(reader: Reader, proposal: str, wanted: str, seconds: float) -> None:
 
 def _key(place: Home, name: str, path: str | None) -> bytes:
     """The private key's 32 bytes, checked to be the one that the configuration knows under this name."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from ratchet.approval import public_key
 
     known = place.config.approvers.keys.get(name)
     if known is None:
@@ -132,17 +132,12 @@ def _key(place: Home, name: str, path: str | None) -> bytes:
             Exit.REFUSED,
         )
     file = Path(path) if path else place.below(f"keys/{name}.key")
-    try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
-    except OSError as error:
-        raise Fault("no-key", f"{file}: {error.strerror}", "name your key with --key PATH", Exit.USAGE) from error
-    except (ValueError, TypeError) as error:
-        raise Fault("bad-key", f"{file} holds no private key in PEM", "see --new-key", Exit.USAGE) from error
-    if not isinstance(key, Ed25519PrivateKey) or key.public_key().public_bytes_raw().hex() != known:
+    key = read_key(file)
+    if public_key(key) != known:
         raise Fault(
             "wrong-key", f"{file} is not the key that ratchet.toml has for {name!r}", "name the right one", Exit.REFUSED
         )
-    return key.private_bytes_raw()
+    return key
 
 
 def new_key(file: Path) -> str:
@@ -151,13 +146,8 @@ def new_key(file: Path) -> str:
     Raises:
         Fault: something is there already.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from ratchet.approval import public_key
 
-    from streams.stores.durable import create_once
-
-    key = Ed25519PrivateKey.generate()
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not create_once(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600):
+    if not make_key(file):
         raise Fault("key-exists", f"{file} is there already", "choose another name")
-    return key.public_key().public_bytes_raw().hex()
+    return public_key(read_key(file))

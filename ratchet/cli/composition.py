@@ -167,7 +167,7 @@ def secret(place: Home, name: str | None, key: str) -> str | None:
 
 def settings(place: Home) -> Settings:
     """Everything that the pipeline is told."""
-    from ratchet.approval import Approvers
+    from ratchet.approval import Approvers, public_key
     from ratchet.simulate import Bounds
     from streams.pipeline import Settings
 
@@ -187,6 +187,7 @@ def settings(place: Home) -> Settings:
         policy=policy(place),
         bounds=Bounds(max_refused=config.bounds.max_refused, max_fraction=config.bounds.max_fraction),
         approvers=approvers,
+        operators=(public_key(place.operator_key()),),
         rules=rules(place),
         stores=tuple(stores(place)),
         notifiers=tuple(notifiers(place)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -27,12 +28,14 @@ def append(place: Home, event: Event) -> None:
         SqliteLog(database).append([("decisions", event)])
 
 
-def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, by: str, comment: str) -> Mapping[str, Json]:
-    """Acknowledge or resolve the alert that `wanted` (an id or its beginning) names.
+def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, comment: str) -> Mapping[str, Json]:
+    """Acknowledge or resolve the alert that `wanted` (an id or its beginning) names, as the user who is logged in.
 
     Raises:
-        Fault: there is no such alert, or more than one; or it is so already.
+        Fault: there is no such alert, or more than one; it is so already; or only its cause's end may resolve it.
     """
+    from ratchet.correlate.alerts import by_hand
+
     rows = [row for row in reader.alerts(None, None, 10_000).rows if begins(row["alert"], wanted)]
     if len(rows) != 1 or len(wanted) < 6:
         why = "is no alert" if not rows else f"begins {len(rows)} alerts" if len(rows) > 1 else "is too short"
@@ -41,11 +44,25 @@ def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, by: str, c
     if alert["status"] in (kind, "resolved"):
         who = f" by {alert['by']}" if alert["by"] else ""
         raise Fault("already", f"it is {alert['status']}{who} already", "", Exit.REFUSED)
-    now = datetime.now(UTC)
-    data = {"alert": alert["alert"], "by": by, "comment": comment}
-    id = derived_id("decision", alert["alert"], kind, by, stamp(now))
-    append(place, Event(id, SOURCE, f"decision.{kind}.v1", alert["alert"], now, alert["tenant"], data))
-    return data
+    if kind == "resolved" and not by_hand(alert):
+        proposal = alert["facts"].get("attestation.proposal") or "PROPOSAL"
+        raise Fault(
+            "still-loosened",
+            "the policy admits what it refused: the alert ends when every store has proved that it no longer does",
+            f"`ratchet approve {proposal[:8]} --roll-back` ends it sooner",
+            Exit.REFUSED,
+        )
+    return operate(place, kind, alert["alert"], {"alert": alert["alert"], "comment": comment}, alert["tenant"]).data
+
+
+def operate(place: Home, verb: str, subject: str, data: Mapping[str, Json], tenant: str) -> Event:
+    """Sign a decision with the operator key, as the user of the operating system who runs this; put it on the log."""
+    from ratchet.approval import decision
+
+    said = {**data, "by": whoami()}
+    event = decision(place.operator_key(), verb, subject, said, tenant=tenant, at=datetime.now(UTC), source=SOURCE)
+    append(place, event)
+    return event
 
 
 def say_of_proposal(
@@ -86,8 +103,8 @@ def awake(reader: Reader) -> bool:
 
 
 def whoami() -> str:
-    """The name of who runs this, as a default for people's names."""
+    """The user of the operating system that runs this: by its id, which no variable can alter."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"

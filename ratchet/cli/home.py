@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 DEFAULT = "ratchet-data"
 
+OPERATOR_KEY = "operator.key"
+"""In the data directory, for its owner alone: signs what is decided in the console and with the CLI."""
+
 
 @dataclass(frozen=True)
 class Home:
     """A data directory.
 
     Attributes:
-        path: the folder: ratchet.toml, ratchet.db, policy.git/, bundles/, keys/, alerts.ndjson.
+        path: the folder: ratchet.toml, ratchet.db, operator.key, policy.git/, bundles/, keys/, alerts.ndjson.
         environment: where RATCHET_… variables are read.
     """
 
@@ -66,6 +69,22 @@ class Home:
             raise Fault(
                 "data-directory", f"{self.path}: {error.strerror}", "choose another with --data", Exit.UNREACHABLE
             ) from error
+
+    def operator_key(self) -> bytes:
+        """The key that signs what whoever may read this directory decides: 32 bytes, made where there is none.
+
+        Raises:
+            Fault: it cannot be read, is no Ed25519 key, or others may read it.
+        """
+        from ratchet.cli.keys import make_key, read_key
+
+        self.create()
+        file = self.path / OPERATOR_KEY
+        if not file.exists():
+            make_key(file)  # another process may be first: then its key is the one
+        if file.stat().st_mode & 0o077:
+            raise Fault("key-open", f"{file}: others than its owner may read it", f"chmod 600 {file}", Exit.REFUSED)
+        return read_key(file)
 
     def database(self) -> Database:
         """The database, made where there is none.

@@ -88,6 +88,7 @@ def console(place: Home, listening: socket.socket | None = None) -> tuple[Served
         token=token,
         hosts=(*hosts(listening), *table.hosts),
         now=now,
+        key=place.operator_key(),
     )
     return (server(app), [listening]), f"http://127.0.0.1:{bound}/", secret
 

@@ -138,8 +138,9 @@ def clear(
 def decide(memory: Memory, decision: Event) -> list[Event]:
     """A person acknowledges or resolves an alert (decision.acknowledged.v1, decision.resolved.v1).
 
-    Passed over without effect: an alert of another tenant, one that is not there, one that is resolved already, and a
-    second acknowledgement. The console and the CLI look first, and tell the person.
+    Passed over without effect: an alert of another tenant, one that is not there, one that is resolved already, a
+    second acknowledgement, and the resolution of one that ends with its cause alone (`by_hand`). The console and the
+    CLI look first, and tell the person.
     """
     said = memory.get(_key(str(decision.data.get("alert"))))
     if said is None or said["tenant"] != decision.tenant or said["status"] == "resolved":
@@ -149,6 +150,8 @@ def decide(memory: Memory, decision: Event) -> list[Event]:
     entry = opened.get(said["rule"])
     if entry is None or entry["alert"] != said["alert"]:
         return []
+    if decision.type == "decision.resolved.v1" and not by_hand(said):
+        return []
     who = {"by": _said(decision.data.get("by")), "comment": _said(decision.data.get("comment"))}
     if decision.type == "decision.resolved.v1":
         _forget(memory, index, opened, said["rule"])
@@ -156,6 +159,13 @@ def decide(memory: Memory, decision: Event) -> list[Event]:
     if said["status"] == "acknowledged":
         return []
     return [_say(memory, "alert.revised.v1", {**said, **who, "status": "acknowledged"}, entry, decision.time)]
+
+
+def by_hand(alert: Mapping[str, Json]) -> bool:
+    """May a person resolve it? Not one on a policy itself (`policy:<family>`): a loosening that lasts must not be made
+    to look over. The stores prove its end.
+    """
+    return not alert["subject"].startswith("policy:")
 
 
 def _said(text: Json) -> str | None:

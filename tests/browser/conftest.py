@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pipeline import HOSTILE, TENANT, Pipeline, run
+from pipeline import HOSTILE, OPERATOR, TENANT, Pipeline, run
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from dashboards.console import app, serve
@@ -88,6 +88,7 @@ def console(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Itera
             token=token,
             hosts=serve.hosts(listening),
             now=lambda: datetime.now(UTC),
+            key=OPERATOR,
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

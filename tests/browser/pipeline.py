@@ -13,7 +13,7 @@ from collectors.simulated.policy import reference_values
 from collectors.simulated.vendor import Vendor
 from ratchet import advisory
 from ratchet.appraise import Policy
-from ratchet.approval import Approvers
+from ratchet.approval import Approvers, public_key
 from ratchet.cli import assets
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import Event, Json, delivery_id
@@ -30,6 +30,8 @@ from streams.stores.opa import OpaStore
 from streams.stores.rego import RegoInProcess
 
 TENANT = "default"
+OPERATOR = bytes(range(32))
+"""The key that signs what the console's user decides."""
 
 HOSTILE = "<script>alert(1)</script>\"' \u202edesrever\u202c " + "x" * 84
 """A name that a sender chose: script, quotes, right to left, and as long as a name may be."""
@@ -126,6 +128,7 @@ def run(folder: Path) -> Pipeline:
         rules=load(assets.rules()),
         bounds=Bounds(max_refused=3, max_fraction=0.05),
         approvers=Approvers(keys={}, quorum=1),
+        operators=(public_key(OPERATOR),),
         stores=(git, OpaStore(git, folder / "bundles" / "ratchet.tar.gz", key, RegoInProcess())),
     )
     made = Pipeline(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dulwich.repo import Repo
 
+from ratchet.cli.decisions import whoami
 from ratchet.cli.home import Home
 from ratchet.cli.main import COMMANDS, main
 from ratchet.cli.output import short
@@ -141,16 +142,17 @@ def test_a_loosened_floor_says_until_when(place: Path, ratchet: Any, tmp_path: P
     assert "LOOSENED until" in ratchet("floors")[1]
 
 
-def test_an_alert_is_acknowledged_by_name(place: Path, ratchet: Any) -> None:
+def test_an_alert_is_acknowledged_by_who_is_logged_in(place: Path, ratchet: Any) -> None:
     alert = rows(ratchet("alerts", "--json", "--status", "open")[1])[0]["alert"]
-    assert ratchet("alerts", "--acknowledge", alert)[0] == 2
-    assert ratchet("alerts", "--acknowledge", alert, "--by", "alice", "--comment", "looking")[0] == 0
+    assert ratchet("alerts", "--acknowledge", alert, "--by", "alice")[0] == 2, "nobody says who they are"
+    assert ratchet("alerts", "--acknowledge", alert, "--comment", "looking")[0] == 0
     drain(Home(place, {}))
     seen = next(row for row in rows(ratchet("alerts", "--json")[1]) if row["alert"] == alert)
-    assert (seen["status"], seen["by"], seen["comment"]) == ("acknowledged", "alice", "looking")
-    code, _, err = ratchet("alerts", "--acknowledge", short(alert), "--by", "bob")
+    assert (seen["status"], seen["by"], seen["comment"]) == ("acknowledged", whoami(), "looking")
+    code, _, err = ratchet("alerts", "--acknowledge", short(alert))
     assert code == 4
-    assert "by alice" in err
+    assert f"by {whoami()}" in err
+    assert (place / "operator.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_bad_input_is_kept_with_its_bytes(place: Path, ratchet: Any, tmp_path: Path) -> None:

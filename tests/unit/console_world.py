@@ -15,6 +15,7 @@ from ratchet.event import BlobId, Event, Json, delivery_id, derived_id, digest, 
 from ratchet.ports import Page, Record
 
 HOST = "127.0.0.1:8400"
+OPERATOR = bytes(range(32))
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"' ‮desrever‬ " + "x" * 90
 """A name that a sender chose: script, quotes, right to left, and 128 characters long."""
@@ -410,6 +411,7 @@ class Browser:
             token=self.token,
             hosts=(HOST,),
             now=lambda: self.clock,
+            key=OPERATOR,
         )
         self.cookies: dict[str, str] = {}
 

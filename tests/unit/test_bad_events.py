@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_correlate import shipped, signal
 
 from ratchet.appraise import Policy
-from ratchet.approval import Approvers
+from ratchet.approval import Approvers, DecisionKeys
 from ratchet.cli.composition import known_collateral
 from ratchet.cli.home import Home
 from ratchet.collateral.roots import vendor_roots
@@ -79,7 +79,7 @@ def pipeline(path: Path) -> Iterator[tuple[Database, Embedded]]:
                 [
                     Digest(roots, database.blobs),
                     Verify(roots, Policy(), database.blobs),
-                    Correlate(shipped()),
+                    Correlate(shipped(), DecisionKeys()),
                     Decide(roots, Policy(), Bounds(), database.blobs),
                     RollOut(Policy(), Bounds(), Approvers(), ("git",)),
                     Push(()),

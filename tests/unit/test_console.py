@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from console_world import HOST, HOSTILE, NOON, Browser, Fleet, Memory, reason
+from console_world import HOST, HOSTILE, NOON, OPERATOR, Browser, Fleet, Memory, reason
 
 from dashboards.console import app, guard, live, phrases
+from ratchet.approval import DecisionKeys, decision_objection, public_key
 from ratchet.event import digest
 from ratchet.ports import Record
 
@@ -320,7 +321,9 @@ def test_acknowledging_writes_one_event_in_the_name_of_who_signed_in(story: Flee
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     [(topic, event)] = browser.sent
     assert (topic, event.type, event.subject, event.tenant) == ("decisions", "decision.acknowledged.v1", alert, "acme")
-    assert event.data == {"alert": alert, "by": "rana", "comment": "on it"}
+    said = {name: event.data[name] for name in ("alert", "by", "comment")}
+    assert said == {"alert": alert, "by": "rana", "comment": "on it"}
+    assert decision_objection(DecisionKeys(operators=(public_key(OPERATOR),)), event) is None
     assert event.time >= story.at, "a decision is not late"
     # and until a tick takes it up, the page says that it is written
     story.reader.add(topic, replace(event, time=story.at + timedelta(seconds=1)))
@@ -348,7 +351,13 @@ def test_a_decision_never_leads_elsewhere(story: Fleet) -> None:
 def test_alerts_of_another_tenant_are_not_decided_here(story: Fleet) -> None:
     browser = Browser(story.reader)
     browser.app = app.create(
-        story.reader, lambda *_: None, tenant="other", token=browser.token, hosts=(HOST,), now=lambda: NOON
+        story.reader,
+        lambda *_: None,
+        tenant="other",
+        token=browser.token,
+        hosts=(HOST,),
+        now=lambda: NOON,
+        key=OPERATOR,
     )
     browser.sign_in()
     alert = next(r.event.data["alert"] for r in story.reader.log if r.topic == "alerts")

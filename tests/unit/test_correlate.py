@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from ratchet import sigma
+from ratchet.approval import DecisionKeys, public_key
+from ratchet.approval import decision as signed_decision
 from ratchet.cli import assets
 from ratchet.correlate import firmware
 from ratchet.event import Event, Json, digest, stamp
@@ -102,13 +105,13 @@ class World:
     """The stage, its state, and what it has said."""
 
     def __init__(self, rules: RuleSet | None = None) -> None:
-        self.stage = Correlate(rules or shipped())
+        self.stage = Correlate(rules or shipped(), KEYS)
         self.state = Kept()
         self.said: list[Event] = []
 
     def takes(self, *records: Record) -> list[Event]:
         out = self.stage.step(records, self.state, max(r.event.time for r in records))
-        assert {topic for topic, _ in out} <= {"alerts"}
+        assert {topic for topic, _ in out} <= {"alerts", "dead-letters"}
         self.said += (events := [event for _, event in out])
         return events
 
@@ -126,6 +129,10 @@ class World:
         return {e.data["rule"] for e in self.said}
 
 
+OPERATOR = bytes(range(7, 39))
+KEYS = DecisionKeys(operators=(public_key(OPERATOR),))
+
+
 def batch(*signals: Mapping[str, Any]) -> Record:
     at = max(datetime.fromisoformat(s["time"]) for s in signals)
     data = {"from": 0, "to": len(signals), "signals": list(signals)}
@@ -140,7 +147,7 @@ def tick(at: datetime) -> Record:
 
 def decision(verb: str, alert: str, at: datetime, tenant: str = "acme") -> Record:
     data = {"alert": alert, "by": "mara", "comment": "on it"}
-    event = Event(digest(f"{verb}{alert}{at}".encode()), "/console", f"decision.{verb}.v1", alert, at, tenant, data)
+    event = signed_decision(OPERATOR, verb, alert, data, tenant=tenant, at=at, source="/console")
     return Record(-1, "decisions", event)
 
 
@@ -621,6 +628,35 @@ def test_people_acknowledge_and_resolve(world: World) -> None:
     assert (done.type, done.data["status"], done.data["count"]) == ("alert.resolved.v1", "resolved", 2)
     [anew] = world.hears(forged(at=NOON + 3 * HOUR))
     assert (anew.type, anew.data["alert"] == alert) == ("alert.raised.v1", False)
+
+
+def test_what_the_operators_key_did_not_sign_decides_nothing(world: World) -> None:
+    [raised] = world.hears(forged())
+    alert = raised.data["alert"]
+    good = decision("resolved", alert, NOON + MINUTE).event
+    unsigned = {"alert": alert, "by": "mara", "comment": ""}
+    stranger = signed_decision(bytes(32), "resolved", alert, unsigned, tenant="acme", at=NOON, source="/console")
+    for event in (
+        replace(good, data=unsigned),
+        replace(good, data={**good.data, "by": "somebody else"}),
+        replace(good, type="decision.acknowledged.v1"),
+        replace(good, tenant="other"),
+        replace(good, time=NOON + HOUR),
+        replace(good, id="e" * 64),
+        stranger,
+    ):
+        [letter] = world.takes(Record(-1, "decisions", event))
+        assert letter.type == "letter.dead.v1"
+    [done] = world.takes(Record(-1, "decisions", good))
+    assert (done.data["status"], done.data["by"]) == ("resolved", "mara")
+
+
+def test_an_open_loosening_is_not_resolved_by_hand(world: World) -> None:
+    [raised] = world.takes(change("down", "git", NOON, until=NOON + 168 * HOUR))
+    assert raised.data["rule"] == "floor-loosened"
+    assert world.takes(decision("resolved", raised.data["alert"], NOON + MINUTE)) == []
+    [seen] = world.takes(decision("acknowledged", raised.data["alert"], NOON + 2 * MINUTE))
+    assert seen.data["status"] == "acknowledged"
 
 
 def test_decisions_that_mean_nothing_do_nothing(world: World) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_correlate import (
+    KEYS,
     MILAN,
     MINUTE,
     NOON,
@@ -76,7 +77,7 @@ def happenings(draw: st.DrawFn) -> list[Item]:
 
 
 def run(batches: list[list[Record]]) -> tuple[list[bytes], dict[str, str]]:
-    stage, state = Correlate(shipped()), Kept()
+    stage, state = Correlate(shipped(), KEYS), Kept()
     out: list[Event] = []
     for records in batches:
         out += [e for _, e in stage.step(records, state, max(r.event.time for r in records))]
@@ -106,7 +107,7 @@ def test_batches_and_arrival_do_not_show(items: list[Item], chance: Any) -> None
 @settings(max_examples=30, deadline=None)
 def test_every_alert_has_one_life(items: list[Item]) -> None:
     """Raised once, then revised, and once resolved silent; revisions count up; ids never repeat."""
-    stage, state = Correlate(shipped()), Kept()
+    stage, state = Correlate(shipped(), KEYS), Kept()
     records = [batch(i) if topic == "signal" else i for topic, i in items]
     events = [e for _, e in stage.step(records, state, NOON)]
     assert len({e.id for e in events}) == len(events)
@@ -124,7 +125,7 @@ def test_every_alert_has_one_life(items: list[Item]) -> None:
 
 
 def test_a_week_of_two_hundred_machines_is_a_matter_of_seconds() -> None:
-    stage, state = Correlate(shipped()), Kept()
+    stage, state = Correlate(shipped(), KEYS), Kept()
     cadence = timedelta(hours=4, minutes=15)
     rounds: dict[int, list[dict[str, Any]]] = {}
     for machine in range(200):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ratchet import sigma
 from ratchet.appraise import Policy, objections
-from ratchet.approval import Approvers, proposal_hash, sign
+from ratchet.approval import Approvers, DecisionKeys, proposal_hash, sign
 from ratchet.cli import assets
 from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
 from ratchet.floor import AmdFloor, Minimum, Provenance, floor_hash, from_data, is_open
@@ -317,7 +317,7 @@ def test_a_change_says_of_a_loosening_whose_it_is_how_long_it_lasts_and_who_sign
 
 def test_a_loosening_is_an_open_alert_from_its_sending_until_the_floor_before_is_proved() -> None:
     world = World()
-    correlate, memory = Correlate(sigma.load(assets.rules())), Kept({})
+    correlate, memory = Correlate(sigma.load(assets.rules()), DecisionKeys()), Kept({})
 
     def alerts() -> list[tuple[str, str]]:
         heard, world.heard = world.heard, []
