@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ratchet.certificate import Certificate, NoPath, Path, root_certificate
 from ratchet.collateral import EVER, Collateral, Kind, Known
 from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo
+from ratchet.collateral.source import fetch
 from ratchet.collateral.tcb import evaluate
 from ratchet.event import BlobId, stamp
 from ratchet.evidence import Outcome, Step, StepName, TcbStatus
@@ -236,7 +237,7 @@ def _revocation(
                     why.reasons[0].code if why is not None and why.reasons else None,
                     f"a revocation list of {issuer.subject_name}",
                     REVOCATION_SOURCE,
-                    "fetch it from PCS",
+                    fetch(Kind.INTEL_CRL, key),
                 )
             )
             continue
@@ -274,7 +275,7 @@ def _out_of_time(expired: str, early: str, component: str, known: Known, at: dat
         stamp(at),
         f"{stamp(known.valid_from)} to {stamp(known.valid_until)}",
         known.id,
-        "fetch it from PCS again",
+        fetch(known.kind, known.key),
     )
 
 
@@ -298,7 +299,7 @@ def _collateral(
             if unsound is not None:
                 failed += unsound.reasons
             else:
-                remedy = "fetch it from PCS"
+                remedy = fetch(kind, key)
                 missing.append(Reason("collateral_missing", label, None, key, COLLATERAL_SOURCE, remedy))
             continue
         if not known.valid_from <= at <= known.valid_until:
@@ -335,7 +336,7 @@ def _signer_revoked(known: Known, crls: Sequence[Known | None], component: str) 
             f"{leaf.subject_name}, serial {leaf.serial:x}",
             "a signer that is not revoked",
             crl.id,
-            "fetch the document from PCS again",
+            fetch(known.kind, known.key),
         )
         for crl in crls
         if crl is not None
