@@ -69,7 +69,8 @@ def create(
         now: the wall's clock, for sessions; pages speak of the time of the log's last tick.
         key: the data directory's operator key, 32 bytes: signs what a session's user decides.
     """
-    return Guard(_Console(reader, submit, tenant, now, key).app(), token=token, hosts=hosts, now=now)
+    console = _Console(reader, submit, tenant, now, key)
+    return Guard(console.app(), token=token, hosts=hosts, now=now, ended=console.ended)
 
 
 class _Console:
@@ -174,9 +175,15 @@ class _Console:
         return Response(raw, media_type="application/octet-stream", headers={"content-disposition": name})
 
     async def live(self, request: Request) -> Response:
-        if self._changes.full:
+        session: Session = request.state.session
+        if self._changes.full(session):
             return PlainTextResponse("as many pages are open as this console follows", 503)
-        return StreamingResponse(self._changes.stream(), media_type="text/event-stream")
+        life = (session.until - self._now()).total_seconds()
+        return StreamingResponse(self._changes.stream(session, life), media_type="text/event-stream")
+
+    def ended(self, session: Session) -> None:
+        """A session is over: what is open for it is closed."""
+        self._changes.end(session)
 
     async def search(self, request: Request) -> Response:
         """One machine, one record by its id, or what the search language finds."""

@@ -102,7 +102,15 @@ class Session:
 class Guard:
     """The outermost ASGI application: see the module."""
 
-    def __init__(self, app: ASGIApp, *, token: LoginToken, hosts: Collection[str], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: LoginToken,
+        hosts: Collection[str],
+        now: Callable[[], datetime],
+        ended: Callable[[Session], None] = lambda _: None,
+    ) -> None:
         """Wrap an application.
 
         Args:
@@ -110,8 +118,9 @@ class Guard:
             token: what sessions are exchanged for.
             hosts: values of the Host header that are answered, with port: `127.0.0.1:8400`.
             now: the clock for tokens and sessions.
+            ended: is told of a session that was ended, so that what is open for it can be closed.
         """
-        self._app, self._token, self._now = app, token, now
+        self._app, self._token, self._now, self._ended = app, token, now, ended
         self._hosts = frozenset(h.lower() for h in hosts)
         self._sessions: dict[bytes, Session] = {}
 
@@ -157,6 +166,7 @@ class Guard:
             return _sign_in(401)
         if path == "/logout" and method == "POST":
             del self._sessions[key]
+            self._ended(session)
             return page("Signed out", "Start the console again for a new login link.", 200)
         scope.setdefault("state", {})["session"] = session
         return None

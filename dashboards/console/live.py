@@ -24,6 +24,9 @@ LIFE = 3600.0
 MOST = 200
 """Listeners at once; more are told to come back later."""
 
+MOST_EACH = 8
+"""Of them for one session: each open page has one, and a browser opens six connections to one place at most."""
+
 _BATCH = 1000
 
 
@@ -37,28 +40,39 @@ class Changes:
         self._listeners: set[_Listener] = set()
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def full(self) -> bool:
-        """No more may listen now."""
-        return len(self._listeners) >= MOST
+    def full(self, owner: object = None) -> bool:
+        """No more may listen now, or none of this session's."""
+        mine = sum(one.owner is owner for one in self._listeners) if owner is not None else 0
+        return len(self._listeners) >= MOST or mine >= MOST_EACH
+
+    def end(self, owner: object) -> None:
+        """End the streams of a session: who has signed out is told nothing more."""
+        for one in self._listeners:
+            if one.owner is owner:
+                one.close()
 
     @property
     def watching(self) -> bool:
         """Is the log being looked at?"""
         return self._task is not None and not self._task.done()
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        """One listener's stream of `text/event-stream`, until it leaves or its time is up."""
-        me = _Listener()
+    async def stream(self, owner: object = None, life: float = LIFE) -> AsyncGenerator[bytes, None]:
+        """What one browser receives: an event with the topics that changed, since it began.
+
+        Args:
+            owner: the session whose stream it is; it ends with it.
+            life: seconds until it ends by itself.
+        """
+        me = _Listener(owner)
         if not self.watching:
             self._offset = self._reader.head()
             self._task = asyncio.create_task(self._watch())
         self._listeners.add(me)
         try:
             yield b"retry: 1000\n\n"
-            end = asyncio.get_running_loop().time() + LIFE
+            end = asyncio.get_running_loop().time() + min(life, LIFE)
             while asyncio.get_running_loop().time() < end:
-                topics = await me.next(ALIVE)
+                topics = await me.next(max(0.0, min(ALIVE, end - asyncio.get_running_loop().time())))
                 if topics is None:
                     return
                 yield f"event: change\ndata: {json.dumps(topics)}\n\n".encode() if topics else b": alive\n\n"
@@ -87,7 +101,8 @@ class Changes:
 class _Listener:
     """What one stream has yet to be told: topics, each once, however slowly it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
         self._topics: set[str] = set()
         self._closed = False
         self._wake = asyncio.Event()

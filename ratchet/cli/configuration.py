@@ -66,6 +66,17 @@ class ConsoleTable(_Table):
     )
 
 
+class HttpTable(_Table):
+    """What each HTTP server bears: connections cost nothing to open, so they are bounded before any token is read."""
+
+    connections: int = Field(512, ge=8, le=65_536, description="connections at once, of each server")
+    connections_per_address: int = Field(
+        128, ge=1, le=65_536, description="connections at once from one address; behind a proxy, raise it"
+    )
+    head_seconds: float = Field(10.0, gt=0, le=600, description="until the head of a request must be complete")
+    body_seconds: float = Field(30.0, gt=0, le=600, description="until the body of a request must be complete")
+
+
 class RootTable(_Table):
     """A trust anchor beside the vendors' own: shown wherever a verdict rests on it."""
 
@@ -146,6 +157,7 @@ class Config(_Table):
     tenant: Name = Field("default", description="whose machines these are")
     entrance: EntranceTable = Field(EntranceTable(), description="where agents send evidence")
     console: ConsoleTable = Field(ConsoleTable(), description="the pages that people watch")
+    http: HttpTable = Field(HttpTable(), description="what each HTTP server bears")
     trust: TrustTable = Field(TrustTable(), description="whom to trust")
     policy: dict[str, Any] = Field(default_factory=dict, description="the appraisal policy; its keys: docs/policy.md")
     bounds: BoundsTable = Field(BoundsTable(), description="how far a tightening may reach by itself")

@@ -19,6 +19,8 @@ from ratchet.event import Event
 if TYPE_CHECKING:
     import uvicorn
 
+    from ratchet.cli.http_server import Limits
+
     Served = tuple[uvicorn.Server, list[socket.socket]]
 
 
@@ -29,7 +31,7 @@ def entrance(place: Home) -> Served:
         Fault: the address is taken, or others could reach it and nobody said so.
     """
     from collectors.http import Entrance, Sender
-    from dashboards.console.serve import server
+    from ratchet.cli.http_server import server
     from streams.sqlite import Database
 
     table = place.config.entrance
@@ -40,7 +42,7 @@ def entrance(place: Home) -> Served:
     )
     database = Database(place.database_path)
     app = Entrance(senders, database.log, database.blobs, place.config.tenant, now, time.monotonic).app()
-    return server(app), [listening]
+    return server(app, limits(place)), [listening]
 
 
 def bundle(place: Home) -> Served | None:
@@ -49,8 +51,8 @@ def bundle(place: Home) -> Served | None:
     Raises:
         Fault: the address is taken; others could reach it and nobody said so, or no token keeps them out.
     """
-    from dashboards.console.serve import server
     from ratchet.cli.composition import secret
+    from ratchet.cli.http_server import server
     from streams.stores.publish import app
 
     table = place.config.bundle
@@ -60,7 +62,7 @@ def bundle(place: Home) -> Served | None:
     if table.beyond_loopback and not token:
         raise Fault("no-secret", "bundle.beyond_loopback without bundle.token_file", "name a file that holds a token")
     listening = listen(table.listen, place.said("bundle.listen"), table.beyond_loopback)
-    return server(app(place.path / "bundles" / "ratchet.tar.gz", token)), [listening]
+    return server(app(place.path / "bundles" / "ratchet.tar.gz", token), limits(place)), [listening]
 
 
 def console(place: Home, listening: socket.socket | None = None) -> tuple[Served, str, str]:
@@ -74,7 +76,8 @@ def console(place: Home, listening: socket.socket | None = None) -> tuple[Served
     """
     from dashboards.console.app import create
     from dashboards.console.guard import LoginToken
-    from dashboards.console.serve import hosts, server
+    from dashboards.console.serve import hosts
+    from ratchet.cli.http_server import server
 
     table = place.config.console
     listening = listening or listen(table.listen, place.said("console.listen"), table.beyond_loopback)
@@ -90,7 +93,20 @@ def console(place: Home, listening: socket.socket | None = None) -> tuple[Served
         now=now,
         key=place.operator_key(),
     )
-    return (server(app), [listening]), f"http://127.0.0.1:{bound}/", secret
+    return (server(app, limits(place)), [listening]), f"http://127.0.0.1:{bound}/", secret
+
+
+def limits(place: Home) -> Limits:
+    """What each server bears, by ratchet.toml."""
+    from ratchet.cli.http_server import Limits
+
+    table = place.config.http
+    return Limits(
+        connections=table.connections,
+        per_address=table.connections_per_address,
+        head_seconds=table.head_seconds,
+        body_seconds=table.body_seconds,
+    )
 
 
 def submit(place: Home) -> Callable[[str, Event], None]:

@@ -390,6 +390,52 @@ def test_the_log_is_looked_at_only_while_somebody_listens(fleet: Fleet) -> None:
     asyncio.run(tale())
 
 
+def test_a_stream_ends_when_its_session_does_and_others_go_on(fleet: Fleet) -> None:
+    fleet.attests("cvm-1")
+
+    async def tale() -> None:
+        changes = live.Changes(fleet.reader, period=0)
+        mine, theirs = object(), object()
+        first, second = changes.stream(mine), changes.stream(theirs)
+        await anext(first)
+        await anext(second)
+        changes.end(mine)
+        assert [part async for part in first] == []
+        fleet.attests("cvm-2")
+        assert b"verdicts" in await anext(second)
+        await second.aclose()
+
+    asyncio.run(tale())
+
+
+def test_one_session_cannot_take_every_stream(fleet: Fleet) -> None:
+    fleet.attests("cvm-1")
+
+    async def tale() -> None:
+        changes = live.Changes(fleet.reader, period=0)
+        mine = object()
+        streams = [changes.stream(mine) for _ in range(live.MOST_EACH)]
+        for one in streams:
+            assert not changes.full(mine)
+            await anext(one)
+        assert changes.full(mine)
+        assert not changes.full(object())
+        for one in streams:
+            await one.aclose()
+
+    asyncio.run(tale())
+
+
+def test_signing_out_ends_the_sessions_streams(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that was left open went on to be told what changes, for an hour."""
+    ended: list[object] = []
+    monkeypatch.setattr(live.Changes, "end", lambda _, owner: ended.append(owner))
+    assert browser.ask("/").status_code == 200
+    assert browser.post("/logout", {}).status_code == 200
+    (session,) = ended
+    assert isinstance(session, guard.Session)
+
+
 def test_a_reader_that_fails_ends_the_streams_so_that_browsers_connect_again(fleet: Fleet) -> None:
     class Gone(Memory):
         def since(self, offset: int, limit: int = 1000) -> Sequence[Record]:
