@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
 from ratchet.cli.output import bar, print_json, program, table
+from ratchet.words import standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -216,7 +217,7 @@ class Summary:
     def next(self) -> list[str]:
         """What to type now."""
         waiting = [p.proposal[:8] for p in self.proposals if p.state == "proposed"]
-        return ["alerts", "fleet --standing warning", *(f"approve {id} --as {APPROVER}" for id in waiting[:1])]
+        return ["alerts", "fleet --standing degraded", *(f"approve {id} --as {APPROVER}" for id in waiting[:1])]
 
     def text(self) -> str:
         """For a terminal."""
@@ -226,14 +227,14 @@ class Summary:
         return "\n".join(
             [
                 f"{self.scenario}: {self.machines} machines, {self.evidence} pieces of evidence, {self.seconds} s",
-                "standing   " + ", ".join(f"{n} {tier}" for tier, n in self.standing.items()),
+                "standing   " + ", ".join(f"{n} {standing(tier).lower()}" for tier, n in self.standing.items()),
                 said,
                 *(f"  ✓ {fact}" for fact in self.found),
                 *(f"  MISSED {fact}" for fact in self.missed),
                 *(f"  UNEXPECTED {fact}" for fact in self.unexpected),
                 table(rows, ("PROPOSAL", "STATE", "FAMILY", "REFUSES")),
                 "receipts   " + ", ".join(f"{n} {outcome}" for outcome, n in self.receipts.items()),
-                f"letters    {self.dead_letters} dead",
+                f"not read   {self.dead_letters} dead letters",
                 f"data       {self.data}; look at it, or approve what waits:",
                 *(f"  {program()} {words} --data {self.data}" for words in self.next()),
             ]

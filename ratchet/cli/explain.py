@@ -13,6 +13,7 @@ from ratchet.cli.home import Home, home
 from ratchet.cli.output import plain, print_json, reason_lines, short, shown
 from ratchet.event import BlobId, Event, Json, stamp
 from ratchet.ports import Reader
+from ratchet.words import standing_in_full
 
 EPILOG = """Examples: ratchet explain 3f9c01ab
           ratchet explain 3f9c01ab --bytes"""
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             "`ratchet search` finds ids; give 8 digits of one or more",
             Exit.USAGE,
         )
-    chain = trace(reader, record.event)
+    chain = with_verdicts(reader, record.event)
     if args.json:
         print_json([event.envelope() for event in chain])
         return Exit.DONE
@@ -49,6 +50,16 @@ def run(args: argparse.Namespace) -> int:
         if event.type == "evidence.received.v1" and args.bytes:
             _bytes(reader, event)
     return Exit.DONE
+
+
+def with_verdicts(reader: Reader, event: Event) -> list[Event]:
+    """The chain to show: of evidence, its latest verdict comes before it; of all else, `trace`."""
+    if event.type == "evidence.received.v1":
+        query = f"topic:verdicts AND evidence:{event.id}"
+        latest = next(iter(reader.search(query, 1)), None)
+        if latest is not None:
+            return [latest.event, event]
+    return trace(reader, event)
 
 
 def trace(reader: Reader, event: Event) -> list[Event]:
@@ -82,7 +93,7 @@ def _lines(place: Home, reader: Reader, event: Event) -> list[str]:
     if event.type == "verdict.reached.v1":
         root = data["root"]
         return [
-            f"{plain(data['hint']['name'])} is {data['tier']} as {data['identity']}"
+            f"{plain(data['hint']['name'])}: {standing_in_full(data['tier'])}, as {data['identity']}"
             + (f", trusted until {data['trusted_until'][:19]}" if data["trusted_until"] else ""),
             "root "
             + (f"{root['name']}{' (SIMULATED)' if root['simulated'] else ''}" if root else "none that is trusted"),

@@ -1,34 +1,42 @@
-"""Machines by what is known of them now: worst first, or one of them whole.
+"""Machines by what is known of them now, worst first, then by name; or one of them in full.
 
-Standing is affirming only until `trusted until`: without fresh proof it lapses to none.
+A machine is trusted only until TRUSTED UNTIL: without fresh proof its standing lapses to unverified.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
 from ratchet.cli.output import at_least_one, print_json, print_rows, shown, table
 from ratchet.event import Json
 from ratchet.ports import Reader
+from ratchet.words import STANDING, standing, standing_in_full
 
-EPILOG = """Examples: ratchet fleet --standing contraindicated
-          ratchet fleet node-3"""
+EPILOG = """Examples: ratchet fleet --standing not-trusted
+          ratchet fleet --limit 20 --after chip:38d1
+          ratchet fleet node-3
+Standing: trusted, degraded, not-trusted, unverified (AR4SI: affirming, warning, contraindicated, none)."""
 
 TIERS = ("affirming", "warning", "contraindicated", "none")
 """As AR4SI has them."""
 
 _WORST_FIRST = ("contraindicated", "warning", "none", "affirming")
 
+_CHOICES = {word.lower().replace(" ", "-"): tier for tier, word in STANDING.items()} | {tier: tier for tier in TIERS}
+"""What --standing takes: the plain words, and AR4SI's."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("machine", nargs="?", help="one machine: its name, identity or a unique prefix")
-    parser.add_argument("--standing", choices=TIERS, help="only these")
+    parser.add_argument("--standing", choices=_CHOICES, metavar="STANDING", help="only these: see below")
     parser.add_argument("--family", help="only these: snp/Milan, tdx/90c06f000000")
     parser.add_argument("--limit", type=at_least_one, default=100, metavar="N", help="at most so many (default 100)")
+    parser.add_argument("--after", metavar="MACHINE", help="go on behind this one: its identity, from the page before")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             for key, value in one.items():
                 if key != "guests":
-                    print(f"{key:<14} {shown(value)}")
+                    print(f"{key:<14} {standing_in_full(str(value)) if key == 'tier' else shown(value)}")
         return Exit.DONE
-    rows = machines(reader, args.standing, args.family, args.limit)
+    tier = _CHOICES[args.standing] if args.standing else None
+    rows, more = machines(reader, tier, args.family, args.limit, args.after)
     if args.json:
         print_rows(rows)
         return Exit.DONE
@@ -62,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             (
                 (
                     row["hint"],
-                    row["tier"] + (" (simulated root)" if row["simulated"] else ""),
+                    standing(row["tier"]) + (" (simulated root)" if row["simulated"] else ""),
                     row["family"] or "-",
                     (row["trusted_until"] or "-")[:19],
                     row["region"] or "-",
@@ -73,14 +82,46 @@ def run(args: argparse.Namespace) -> int:
             ("MACHINE", "STANDING", "FAMILY", "TRUSTED UNTIL", "REGION", "WHY"),
         )
     )
-    print(f"\n{len(rows)} shown; in all " + ", ".join(f"{counts.get(t, 0)} {t}" for t in TIERS))
+    print(f"\n{len(rows)} shown; in all " + ", ".join(f"{counts.get(t, 0)} {standing(t).lower()}" for t in TIERS))
+    if more:
+        words = [f"--standing {args.standing}"] * bool(args.standing) + [f"--family {args.family}"] * bool(args.family)
+        words += [f"--limit {args.limit} --after {shlex.quote(str(rows[-1]['identity']))}"]
+        print(f"{more} more: ratchet fleet {' '.join(words)}")
     return Exit.DONE
 
 
-def machines(reader: Reader, standing: str | None, family: str | None, limit: int) -> list[Mapping[str, Json]]:
-    """Machines, worst standing first, then by name."""
-    found: list[Mapping[str, Json]] = []
-    for tier in (standing,) if standing else _WORST_FIRST:
-        if len(found) < limit:
-            found += sorted(reader.fleet(tier, family, None, limit - len(found)).rows, key=lambda row: str(row["hint"]))
-    return found
+def machines(
+    reader: Reader, tier: str | None, family: str | None, limit: int, after: str | None = None
+) -> tuple[list[Mapping[str, Json]], int]:
+    """One page of machines, worst standing first, then by name; and how many come behind it.
+
+    Args:
+        reader: the read side.
+        tier, family: only these.
+        limit: at most so many.
+        after: identity of the last machine of the page before.
+
+    Raises:
+        Fault: no machine of that identity is on the list.
+    """
+    every: list[Mapping[str, Json]] = []
+    for one in (tier,) if tier else _WORST_FIRST:
+        every += sorted(_all(reader, one, family), key=lambda row: (str(row["hint"]), str(row["identity"])))
+    begin = 0
+    if after is not None:
+        places = [i for i, row in enumerate(every) if str(row["identity"]).startswith(after)]
+        if len(places) != 1:
+            raise Fault("no-machine", f"--after: no machine here is {after!r}", "copy the identity whole", Exit.USAGE)
+        begin = places[0] + 1
+    return every[begin : begin + limit], max(0, len(every) - begin - limit)
+
+
+def _all(reader: Reader, tier: str, family: str | None) -> Iterator[Mapping[str, Json]]:
+    """Every machine of a standing, whatever a page of the read side holds."""
+    after: str | None = None
+    while True:
+        page = reader.fleet(tier, family, after, 1000)
+        yield from page.rows
+        after = page.after
+        if after is None:
+            return

@@ -11,6 +11,7 @@ from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import plain, print_json
 from ratchet.event import Event, stamp
+from ratchet.words import standing
 
 EPILOG = """Examples: ratchet watch
           ratchet watch --all --json | jq .data.tier"""
@@ -66,7 +67,7 @@ def what(event: Event) -> str:
     if type == "verdict.reached.v1":
         why = ", ".join(dict.fromkeys(reason["code"] for reason in data["reasons"]))
         mark = " (simulated root)" if data["root"] and data["root"]["simulated"] else ""
-        return f"{data['hint']['name']} {data['tier']}{mark}: {why}"
+        return f"{data['hint']['name']} {standing(data['tier']).lower()}{mark}: {why}"
     if type == "proposal.made.v1":
         return f"{data['family']}: would refuse {len(data['blast']['refused'])} machines; {data['why']}"
     if type.startswith(("receipt.", "store.")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,43 @@ def test_the_fleet_names_its_machines_and_marks_simulated_roots(ratchet: Any) ->
     worst_first = ["contraindicated", "warning", "none", "affirming"]
     assert [m["tier"] for m in machines] == sorted((m["tier"] for m in machines), key=worst_first.index)
     assert ratchet("fleet", "nobody")[0] == 2
+
+
+def test_the_fleet_comes_in_pages_that_leave_nobody_out(ratchet: Any) -> None:
+    whole = [machine["identity"] for machine in rows(ratchet("fleet", "--json")[1])]
+    assert len(whole) > 7
+    for size in (1, 3, 7, len(whole)):
+        pages: list[str] = []
+        while True:
+            after = ("--after", pages[-1]) if pages else ()
+            page = [m["identity"] for m in rows(ratchet("fleet", "--json", "--limit", str(size), *after)[1])]
+            if not page:
+                break
+            pages += page
+        assert pages == whole, "in one order, whatever a page holds"
+    out = ratchet("fleet", "--limit", "3")[1]
+    (following,) = re.findall(r"(\d+) more: ratchet (.*)", out)
+    assert int(following[0]) == len(whole) - 3
+    words = shlex.split(following[1])
+    assert rows(ratchet(*words, "--json")[1])[0]["identity"] == whole[3]
+    assert ratchet("fleet", "--after", "chip:none")[0] == 2
+
+
+def test_standing_is_asked_for_in_plain_words_or_in_the_drafts(ratchet: Any) -> None:
+    for plain, tier in (("trusted", "affirming"), ("degraded", "warning"), ("unverified", "none")):
+        assert ratchet("fleet", "--json", "--standing", plain) == ratchet("fleet", "--json", "--standing", tier)
+    assert "not trusted" in ratchet("fleet")[1].splitlines()[-1]
+    assert "(AR4SI: affirming)" in ratchet("fleet", rows(ratchet("fleet", "--json")[1])[-1]["hint"])[1]
+
+
+def test_evidence_is_explained_by_its_verdict(ratchet: Any) -> None:
+    evidence = next(machine for machine in rows(ratchet("fleet", "--json")[1]) if machine["reasons"])["evidence"]
+    code, out, _ = ratchet("explain", "--json", evidence)
+    (chain,) = rows(out)
+    assert code == 0
+    assert [event["type"].split(".")[2] for event in chain] == ["verdict", "evidence"]
+    assert chain[0]["data"]["evidence"] == evidence == chain[1]["id"]
+    assert "\n  because " in ratchet("explain", evidence)[1]
 
 
 def test_floors_say_where_they_come_from(ratchet: Any) -> None:

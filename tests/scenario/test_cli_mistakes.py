@@ -151,7 +151,7 @@ def test_a_fleet_that_proved_nothing_says_where_its_evidence_went(tmp_path: Path
     assert "no machine has proved itself yet" in out
     assert "type:verdict*" in out
     assert main(["search", "--data", data, "type:verdict*"]) == 0
-    assert "node-1 none: evidence_unreadable" in capsys.readouterr().out
+    assert "node-1 unverified: evidence_unreadable" in capsys.readouterr().out
 
 
 def test_a_new_key_is_json_too(tmp_path: Path, capsys: Capture) -> None:
