@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Self
 from ratchet.collateral import Kind, Known
 from ratchet.collateral.intel import TcbInfo
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
-from ratchet.event import BlobId, Json, canonical, digest, parse_time, stamp
+from ratchet.event import Json, canonical, digest, parse_time, stamp
+from ratchet.provenance import Provenance, Statement
 from ratchet.reason import Reason
 
 if TYPE_CHECKING:
@@ -36,60 +37,6 @@ BELOW = "below_floor"
 
 ABSTAINS = "floor_abstains"
 """Code: the floor asks for something that the evidence does not attest. Not met, but nobody was found wanting."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where a floor was read, and who says so.
-
-    Attributes:
-        documents: blob ids of what it was read from.
-        pointer: JSON pointer (RFC 6901) into the document.
-        rule: the reading rule and its version: `intel.tcb-info/1`, `amd.reviewed/1`.
-        reviewed_by: who read the bulletin, for floors that no machine can read; None for exact ones.
-        url, bulletin: what the reviewer read.
-    """
-
-    documents: tuple[BlobId, ...]
-    pointer: str
-    rule: str
-    reviewed_by: str | None = None
-    url: str | None = None
-    bulletin: str | None = None
-
-    @property
-    def exact(self) -> bool:
-        """Read by a rule from a signed vendor document; else reviewed, and then never automatic (docs/design.md, 7)."""
-        return self.reviewed_by is None
-
-    @property
-    def place(self) -> str:
-        """For `Reason.source`."""
-        where = ",".join(self.documents) + "#" + self.pointer
-        return f"{self.bulletin} {where}" if self.bulletin else where
-
-    def to_data(self) -> dict[str, Json]:
-        """As JSON."""
-        return {
-            "documents": list(self.documents),
-            "pointer": self.pointer,
-            "rule": self.rule,
-            "reviewed_by": self.reviewed_by,
-            "url": self.url,
-            "bulletin": self.bulletin,
-        }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Json]) -> Self:
-        """The inverse of `to_data`."""
-        return cls(
-            documents=tuple(BlobId(d) for d in data["documents"]),
-            pointer=data["pointer"],
-            rule=data["rule"],
-            reviewed_by=data["reviewed_by"],
-            url=data["url"],
-            bulletin=data["bulletin"],
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,7 +291,12 @@ def floors_from(known: Iterable[Known], policy: Policy, at: datetime) -> tuple[I
             conditional=policy.conditional,
             levels=info.levels,
             modules=dict(info.modules),
-            provenance=Provenance(documents=(one.id,), pointer="/tcbInfo/tcbLevels", rule=TCB_INFO_RULE),
+            provenance=Provenance(
+                documents=(one.id,),
+                pointer="/tcbInfo/tcbLevels",
+                rule=TCB_INFO_RULE,
+                statements=(Statement(name=f"tcb-info/{family}", rank=one.rank[0], at=one.rank[1], document=one.id),),
+            ),
         )
         for family, (one, info) in sorted(newest.items())
     )

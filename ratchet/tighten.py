@@ -40,6 +40,22 @@ def tightens(new: Floor, old: Floor | None) -> bool:
     return False
 
 
+def succeeds(new: Floor, old: Floor | None) -> bool:
+    """Is `new` what the vendor put in the place of `old`, with nothing lowered by people?
+
+    Intel: a TCB info of a higher evaluation number, or issued later in the same, that accepts no more statuses. AMD:
+    reviews of the same bulletins, at least one as the vendor revised it, and none of the others altered.
+    """
+    if old is None or new.family != old.family or not new.provenance.follows(old.provenance):
+        return False
+    if isinstance(new, IntelFloor) and isinstance(old, IntelFloor):
+        return set(new.accepted) <= set(old.accepted) and all(
+            status in old.accepted or (status in old.conditional and set(advisories) <= set(old.conditional[status]))
+            for status, advisories in new.conditional.items()
+        )
+    return isinstance(new, AmdFloor) and isinstance(old, AmdFloor)
+
+
 def same_effect(one: Floor | None, other: Floor | None) -> bool:
     """Do they admit the same machines?"""
     if is_open(one) or is_open(other) or one is None or other is None:

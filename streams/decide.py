@@ -33,7 +33,7 @@ from ratchet.event import BlobId, Event, Json, canonical, derived_id, digest, pa
 from ratchet.floor import Floor, IntelFloor, floor_hash, floors_from, from_data, is_open
 from ratchet.ports import Blobs, Record
 from ratchet.simulate import Blast, Bounds, samples, simulate
-from ratchet.tighten import attainable, same_effect, tightens
+from ratchet.tighten import attainable, same_effect, succeeds, tightens
 from streams.stage import Output, State
 
 SOURCE = "/streams/decide"
@@ -160,7 +160,7 @@ class Decide:
         fleet = [signal for _, signal in state.scan(f"machine/{tenant}/")]
         blast = simulate(fleet, before, floor, self._policy)
         tightening = tightens(floor, before)
-        automatic, why = _verdict(floor, tightening, blast, self._bounds)
+        automatic, why = _verdict(floor, before, tightening, blast, self._bounds)
         proved = samples(fleet, floor, self._policy)
         data: dict[str, Json] = {
             "proposal": derived_id("proposal", tenant, family, floor_hash(floor), floor_hash(before), cause),
@@ -203,12 +203,18 @@ def _ordered(batch: Sequence[Record]) -> Iterator[tuple[str, Event, Mapping[str,
     return ((topic, event, signal) for _, _, _, topic, event, signal in items)
 
 
-def _verdict(floor: Floor, tightening: bool, blast: Blast, bounds: Bounds) -> tuple[bool, str]:
+def _verdict(floor: Floor, before: Floor | None, tightening: bool, blast: Blast, bounds: Bounds) -> tuple[bool, str]:
     """Whether it may go by itself, and why, in one line."""
     hit = len(blast.refused) + len(blast.unknown)
     effect = f"would refuse {len(blast.refused)} of {blast.considered} machines"
     if blast.unknown:
         effect += f" and cannot tell of {len(blast.unknown)}"
+    if not tightening and succeeds(floor, before):
+        return (
+            False,
+            "waits for a quorum: the vendor's own successor lets in what the floor in force refuses; once approved it "
+            f"stays in force; {effect}",
+        )
     if not tightening:
         return False, f"waits for a quorum: it lets in what the floor in force refuses; {effect}"
     if not floor.provenance.exact:

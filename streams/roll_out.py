@@ -56,7 +56,7 @@ from ratchet.rollout import (
 )
 from ratchet.rollout import State as At
 from ratchet.simulate import Bounds, samples
-from ratchet.tighten import tightens
+from ratchet.tighten import succeeds, tightens
 from streams.letters import dead
 from streams.stage import Output, State
 
@@ -425,10 +425,15 @@ class RollOut:
         return self._in_force(tenant, family, state)
 
     def _lasts(self, kept: Mapping[str, Json], state: State) -> int | None:
-        """How long this floor is for where it loosens; None where what would return is no stricter."""
+        """How long this floor is for where it loosens; None where what would return is no stricter, or is what the
+        vendor itself replaced: only what people lower against the vendor ends by itself.
+        """
         said = kept["proposal"]
         returns = self._lasting(kept["tenant"], said["family"], said["proposal"], state)
-        if returns is None or tightens(from_data(said["floor"]), from_data(returns["floor"])):
+        if returns is None:
+            return None
+        new, old = from_data(said["floor"]), from_data(returns["floor"])
+        if tightens(new, old) or succeeds(new, old):
             return None
         return self._approvers.loosening_lasts
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from ratchet.admission import objections
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId
-from ratchet.floor import AmdFloor, IntelFloor, Minimum, Provenance, from_data
+from ratchet.floor import AmdFloor, IntelFloor, Minimum, from_data
 from ratchet.ports import Intent
+from ratchet.provenance import Provenance
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 FROM = Provenance(documents=(BlobId("ab" * 32),), pointer="/tcbInfo/tcbLevels", rule="test/1")

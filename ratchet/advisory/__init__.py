@@ -30,7 +30,8 @@ from pydantic import (
 
 from ratchet.collateral import UnknownDocument
 from ratchet.event import BlobId, Json, digest, parse_time, stamp
-from ratchet.floor import AmdFloor, Minimum, Provenance
+from ratchet.floor import AmdFloor, Minimum
+from ratchet.provenance import Provenance, Statement
 
 MEDIA_TYPE = "application/vnd.ratchet.advisory+json"
 """Of a reviewed floors file; its `format` says so."""
@@ -96,6 +97,7 @@ class _Document(_Strict):
     published: _Time
     reviewer: _Line
     reviewed_at: _Time
+    revised: _Time | None = None
     sources: list[_Line] = Field(default_factory=list, max_length=16)
     note: str = Field("", max_length=2000)
     floors: list[_Floor] = Field(max_length=16)
@@ -223,6 +225,7 @@ def _floor(read: _Document, place: int, floor: _Floor, blob: BlobId) -> AmdFloor
             reviewed_by=read.reviewer,
             url=read.url,
             bulletin=read.bulletin,
+            statements=(Statement(name=read.bulletin, rank=0, at=read.revised or read.published, document=blob),),
         ),
     )
 
@@ -234,32 +237,34 @@ def combined(advisories: Iterable[Advisory], family: str) -> AmdFloor | None:
     want opposite values of one bit stay apart: then nothing meets the floor, and nothing is proposed.
 
     Returns:
-        None where no bulletin asks anything of the family.
+        None where no bulletin speaks of the family; a floor that asks nothing where all that one asked was withdrawn.
     """
     minima: dict[tuple[int | None, int | None], list[Minimum]] = {}
-    used: list[Provenance] = []
+    read: list[Provenance] = []
+    asking: list[Provenance] = []
     for advisory in sorted(advisories, key=lambda a: (a.published, a.advisory)):
         for floor in advisory.floors:
-            if floor.family != family or not floor.minima:
+            if floor.family != family:
                 continue
-            used.append(floor.provenance)
+            read.append(floor.provenance)
+            asking += [floor.provenance] if floor.minima else []
             for minimum in floor.minima:
                 _merge(minima.setdefault((minimum.model, minimum.stepping), []), minimum)
-    if not used:
+    if not read:
         return None
-    if len(used) == 1:
-        return AmdFloor(family=family, minima=tuple(m for kept in minima.values() for m in kept), provenance=used[0])
-    newest = used[-1]
+    shown = asking or read
+    newest = shown[-1]
     return AmdFloor(
         family=family,
         minima=tuple(m for kept in minima.values() for m in kept),
         provenance=Provenance(
-            documents=tuple(dict.fromkeys(d for p in used for d in p.documents)),
+            documents=tuple(dict.fromkeys(d for p in shown for d in p.documents)),
             pointer=newest.pointer,
             rule=RULE,
-            reviewed_by=", ".join(dict.fromkeys(p.reviewed_by or "" for p in used)),
+            reviewed_by=", ".join(dict.fromkeys(p.reviewed_by or "" for p in shown)),
             url=newest.url,
-            bulletin=", ".join(dict.fromkeys(p.bulletin or "" for p in used)),
+            bulletin=", ".join(dict.fromkeys(p.bulletin or "" for p in shown)),
+            statements=tuple(statement for p in read for statement in p.statements),
         ),
     )
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ratchet.advisory import MAX_DOCUMENT, MEDIA_TYPE, Advisory, BadAdvisory, combined, parse, shipped
 from ratchet.collateral import UnknownDocument
 from ratchet.event import canonical, digest
-from ratchet.floor import Minimum, shortfalls
+from ratchet.floor import Minimum, is_open, shortfalls
 from ratchet.tighten import attainable, tightens
 
 GOOD: dict[str, Any] = {
@@ -175,8 +175,14 @@ def test_bulletins_that_contradict_each_other_are_met_by_nobody() -> None:
     assert not attainable(floor)
 
 
-def test_a_family_that_no_bulletin_asks_anything_of_has_no_floor() -> None:
-    assert combined([bulletin("AMD-SB-3019", 1)], "snp/Milan") is None
+def test_a_family_of_which_all_was_withdrawn_has_a_floor_that_asks_nothing() -> None:
+    withdrawn = combined([bulletin("AMD-SB-3019", 1)], "snp/Milan")
+    assert withdrawn is not None
+    assert is_open(withdrawn)
+    assert withdrawn.provenance.bulletin == "AMD-SB-3019"
+
+
+def test_a_family_that_no_bulletin_speaks_of_has_no_floor() -> None:
     assert combined([only(file())], "snp/Turin") is None
 
 

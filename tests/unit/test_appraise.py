@@ -25,7 +25,8 @@ from ratchet.appraise import (
 )
 from ratchet.event import BlobId, canonical
 from ratchet.evidence import Claims, Format, Outcome, Proof, Step, StepName, TcbStatus
-from ratchet.floor import AmdFloor, Minimum, Provenance, open_floor
+from ratchet.floor import AmdFloor, Minimum, open_floor
+from ratchet.provenance import Provenance
 from ratchet.reason import Reason
 from ratchet.standing import Tier
 

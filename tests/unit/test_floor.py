@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.appraise import Policy
-from ratchet.collateral import Kind, Known
+from ratchet.collateral import Kind, Known, parse
 from ratchet.collateral.intel import TcbInfo
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId, canonical
@@ -21,7 +24,6 @@ from ratchet.floor import (
     Floor,
     IntelFloor,
     Minimum,
-    Provenance,
     floor_hash,
     floors_from,
     from_data,
@@ -29,7 +31,8 @@ from ratchet.floor import (
     open_floor,
     shortfalls,
 )
-from ratchet.tighten import attainable, below, edge, same_effect, tightens
+from ratchet.provenance import Provenance
+from ratchet.tighten import attainable, below, edge, same_effect, succeeds, tightens
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 EXACT = Provenance(documents=(BlobId("d" * 64),), pointer="/tcbInfo/tcbLevels", rule="intel.tcb-info/1")
@@ -219,6 +222,28 @@ def test_a_component_that_goes_down_is_no_tightening() -> None:
     assert not tightens(twenty, nineteen)
     assert not tightens(nineteen, twenty)
     assert tightens(intel(level(7, 16, 16, pcesvn=14)), nineteen)
+
+
+def test_what_intel_signed_as_the_successor_is_one_also_where_a_component_goes_down(feeds: Path) -> None:
+    """Ice Lake: evaluation 20 asks 15 of component 1, where 19 asked 16."""
+    folder = feeds / "intel" / "tcb"
+
+    def read(name: str, at: datetime, *more: str) -> IntelFloor:
+        whole = json.loads((folder / name).read_text())
+        policy = Policy(accept={status: ("*",) for status in ("SWHardeningNeeded", *more)})
+        rank, roots = whole["tcbInfo"]["tcbEvaluationDataNumber"], ()
+        (known,) = (k for k in parse((folder / name).read_bytes(), at, roots) if k.kind is Kind.INTEL_TCB_INFO)
+        (floor,) = floors_from([replace(known, root="Intel SGX Root CA", reasons=())], policy, at)
+        assert floor.evaluation == rank
+        return floor
+
+    nineteen = read("sgx-00606a000000-eval19-2025-06-06.json", datetime(2025, 6, 20, tzinfo=UTC))
+    twenty = read("sgx-00606a000000-eval20-2026-01-15.json", datetime(2026, 1, 20, tzinfo=UTC))
+    assert not tightens(twenty, nineteen)
+    assert succeeds(twenty, nineteen)
+    assert not succeeds(nineteen, twenty), "an older list in the place of a newer is people's doing"
+    wider = read("sgx-00606a000000-eval20-2026-01-15.json", datetime(2026, 1, 20, tzinfo=UTC), "OutOfDate")
+    assert not succeeds(wider, nineteen), "and so is a status more that is accepted"
 
 
 def test_admitting_a_status_or_an_advisory_more_is_no_tightening() -> None:

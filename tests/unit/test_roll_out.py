@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,9 @@ from ratchet.appraise import Policy, objections
 from ratchet.approval import Approvers, DecisionKeys, proposal_hash, sign
 from ratchet.cli import assets
 from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
-from ratchet.floor import AmdFloor, Minimum, Provenance, floor_hash, from_data, is_open
+from ratchet.floor import AmdFloor, Minimum, floor_hash, from_data, is_open
 from ratchet.ports import Record
+from ratchet.provenance import Provenance, Statement
 from ratchet.simulate import Bounds, samples, simulate
 from ratchet.tighten import tightens
 from streams.correlate import Correlate
@@ -565,6 +567,43 @@ def test_without_a_store_nothing_comes_into_force() -> None:
     world = World(stores=())
     proposal = world.propose(floor(20), automatic=True)
     assert (world.sent, world.rollout(proposal)["state"], world.in_force()) == ([], "approved", None)
+
+
+def of_the_vendor(wanted: AmdFloor, day: int) -> AmdFloor:
+    """The same floor, read from the vendor's statement as of this day."""
+    document = BlobId(f"{day:064x}")
+    stated = Statement(name="AMD-SB-3034", rank=0, at=AT + timedelta(days=day), document=document)
+    return replace(wanted, provenance=replace(wanted.provenance, documents=(document,), statements=(stated,)))
+
+
+def test_what_the_vendor_replaced_by_less_does_not_return() -> None:
+    """As Ice Lake's evaluation 20, which asks less of two components than 19; or a bulletin that AMD revised."""
+    world = World()
+    world.enforced(of_the_vendor(floor(28, exact=False), 1))
+    world.at += timedelta(hours=1)
+    successor = of_the_vendor(floor(27, exact=False), 2)
+    proposal = world.propose(successor, world.in_force())
+    assert world.rollout(proposal)["quorum"] == 2, "it lets in what was refused: people say so first"
+    assert world.decide(proposal, "ada") == []
+    changes = world.decide(proposal, "bob")
+    assert all(change.data["loosens"] is None for change in changes)
+    world.enforce(changes)
+    assert world.rollout(proposal)["expires"] is None
+    assert world.tick(world.at + timedelta(days=30)) == []
+    assert world.in_force() == successor
+
+
+def test_what_people_lower_against_the_vendor_ends_by_itself() -> None:
+    world = World()
+    before = of_the_vendor(floor(28, exact=False), 2)
+    world.enforced(before)
+    for lowered in (of_the_vendor(floor(27, exact=False), 2), of_the_vendor(floor(26, exact=False), 1), floor(25)):
+        proposal = world.propose(lowered, world.in_force())
+        world.decide(proposal, "ada")
+        world.enforce(world.decide(proposal, "bob"))
+        back = world.tick(world.at + timedelta(days=8))
+        assert back[0].data["intent"]["floors"][FAMILY] == before.to_data()
+        world.enforce(back)
 
 
 # Whatever happens

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ratchet.appraise import Policy, objections
 from ratchet.event import BlobId, canonical
-from ratchet.floor import AmdFloor, Minimum, Provenance, open_floor
+from ratchet.floor import AmdFloor, Minimum, open_floor
+from ratchet.provenance import Provenance
 from ratchet.simulate import Blast, Bounds, Hit, samples, simulate
 
 IMAGE = "ab" * 48

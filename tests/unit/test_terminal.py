@@ -10,7 +10,8 @@ import pytest
 from ratchet.cli.floors import summary
 from ratchet.cli.output import print_json
 from ratchet.cli.proposals import describe
-from ratchet.floor import AmdFloor, Minimum, Provenance
+from ratchet.floor import AmdFloor, Minimum
+from ratchet.provenance import Provenance
 
 EVIL = "Ada\nrefuses   0 of 1 machines\x1b[8m\x9b2J\u202e"
 
