@@ -39,6 +39,7 @@ from ratchet.approval import decision
 from ratchet.correlate.alerts import by_hand
 from ratchet.event import BlobId, Event, parse_time
 from ratchet.ports import Reader, Record
+from ratchet.words import standing
 
 HERE = Path(__file__).parent
 
@@ -278,6 +279,7 @@ def environment() -> Environment:
         "short": phrases.short,
         "tidy": phrases.tidy,
         "words": phrases.words,
+        "standing": standing,
     }
     made.globals |= {
         "is_digest": re.compile(r"[0-9a-f]{64}").fullmatch,

@@ -79,7 +79,7 @@ def rules(place: Home) -> RuleSet:
     try:
         return load(rule_texts(place))
     except BadRules as error:
-        raise Fault("rules", "some rules cannot run", "mend them", detail=tuple(str(error).splitlines())) from error
+        raise Fault("rules", "some rules cannot run", "fix them", detail=tuple(str(error).splitlines())) from error
 
 
 def rule_texts(place: Home) -> Mapping[str, str]:
@@ -119,7 +119,7 @@ def stores(place: Home) -> Sequence[PolicyStore]:
     except ValueError as error:
         raise Fault("opa", f"{place.said('opa.url')}: {error}", "use https, or an address of this machine") from error
     except Unreachable as error:
-        raise Fault("store", str(error), "mend that, then start again", Exit.UNREACHABLE) from error
+        raise Fault("store", str(error), "fix that, then start again", Exit.UNREACHABLE) from error
 
 
 def notifiers(place: Home) -> Sequence[Notifier]:

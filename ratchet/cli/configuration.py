@@ -218,7 +218,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
     except FileNotFoundError:
         said = {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Fault("config-syntax", f"{path} is not TOML: {error}", "mend that line") from error
+        raise Fault("config-syntax", f"{path} is not TOML: {error}", "fix that line") from error
     except OSError as error:
         raise Fault("config-unreadable", f"{path}: {error.strerror}", "make it readable", Exit.UNREACHABLE) from error
     _override(said, environment)

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
                     row["proposal"]["family"],
                     summary(row["proposal"]["floor"]),
                     len(row["proposal"]["blast"]["refused"]),
-                    row["proposal"]["why"],
+                    explanation(row),
                 )
                 for row in rows
             ),
@@ -54,6 +54,13 @@ def run(args: argparse.Namespace) -> int:
         else "no proposals"
     )
     return Exit.DONE
+
+
+def explanation(row: Mapping[str, Json]) -> str:
+    """Why it came as it did; that it waits is said only while it does."""
+    text = str(row["proposal"]["why"])
+    waits, _, effect = text.partition(": ")
+    return effect if effect and waits.startswith("waits for") and row["state"] != State.PROPOSED else text
 
 
 def find(rows: Sequence[Mapping[str, Json]], wanted: str) -> Mapping[str, Json]:
@@ -75,7 +82,7 @@ def describe(row: Mapping[str, Json]) -> str:
     blast = said["blast"]
     lines = [
         f"proposal  {said['proposal']}",
-        f"state     {row['state']}   ({said['why']})",
+        f"state     {row['state']}   ({explanation(row)})",
         *([f"until     {row['expires'][:19]}Z: then the floor that it loosens returns"] if row["expires"] else []),
         f"family    {said['family']}",
         f"from      {summary(said['before'])}",

@@ -78,7 +78,7 @@ def test_a_hostile_name_stays_text(browse: Browse) -> None:
 
 def test_colours_are_not_the_only_sign_of_standing(browse: Browse) -> None:
     page = browse("/")
-    for word in ("Affirming", "Warning", "Contraindicated", "None"):
+    for word in ("Trusted", "Degraded", "Not trusted", "Unverified"):
         tile = page.locator("#standing a", has_text=word)
         expect(tile).to_have_count(1)
         assert tile.locator(f"use[href$='#{word.lower()}']").count() == 1

@@ -154,6 +154,10 @@ def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, r
     drain(Home(place, {}))
     after = rows(ratchet("proposals", "--json", id)[1])[0]
     assert after["state"] == "enforced"
+    assert "waits" in after["proposal"]["why"]
+    (now,) = (line for line in ratchet("proposals", id)[1].splitlines() if line.startswith("state "))
+    assert "waits" not in now, "what is enforced waits for nobody"
+    assert "waits" not in ratchet("proposals", "--state", "enforced")[1]
     assert after["approvals"][0]["by"] == "demo"
     assert {receipt["outcome"] for receipt in after["receipts"].values()} == {"confirmed"}
 

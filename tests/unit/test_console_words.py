@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from dashboards.console import charts, explain, floors, phrases, views
 from ratchet.event import Json
 from ratchet.evidence import Field
+from ratchet.words import standing, standing_in_full
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=5))
@@ -177,3 +179,30 @@ def test_codes_are_read_as_words() -> None:
     assert phrases.component("current.snp") == "SNP current"
     assert phrases.component("sgx.0") == "SGX component 1"
     assert phrases.component("TDX_01") == "Module TDX_01"
+
+
+NOT_PLAIN = (
+    "Needs you now",
+    "No alert is like that",
+    "No machine is like that",
+    "judged by roots that are no vendor",
+    "of no weight",
+    "mend that line",
+    "it does not wait for anybody",
+)
+"""Phrases that people had to read twice; docs and pages say it in the field's own words instead."""
+
+
+def test_pages_and_commands_speak_plainly() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for folder in ("dashboards/console", "ratchet/cli"):
+        for page in (p for p in (root / folder).rglob("*") if p.suffix in (".html", ".py", ".js")):
+            for phrase in NOT_PLAIN:
+                assert phrase not in page.read_text(), f"{page.name}: {phrase}"
+
+
+@pytest.mark.parametrize("tier", phrases.TIERS)
+def test_standing_has_a_plain_word_and_the_drafts(tier: str) -> None:
+    assert standing(tier) in ("Trusted", "Degraded", "Not trusted", "Unverified")
+    assert standing_in_full(tier) == f"{standing(tier)} (AR4SI: {tier})"
+    assert standing("else") == standing_in_full("else") == "else"
