@@ -21,7 +21,18 @@ from ratchet.ports import Unreachable
 EPILOG = """Example: ratchet doctor --data /var/lib/ratchet
 It changes nothing. Exit: 0 all well, 4 something is wrong."""
 
-_PARTS = ("cryptography", "pydantic", "rfc8785", "yaml", "sigma", "starlette", "uvicorn", "jinja2", "dulwich", "regopy")
+_PARTS = (
+    "cryptography",
+    "pydantic",
+    "rfc8785",
+    "yaml",
+    "sigma",
+    "starlette",
+    "uvicorn",
+    "jinja2",
+    "dulwich",
+    "wasmtime",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

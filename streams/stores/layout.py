@@ -28,6 +28,9 @@ MAX_DATA = 16 * 1024 * 1024
 SERVED = "opa/"
 """The folder, below the tenant's, whose content is the bundle."""
 
+RULES = "ratchet/decision.rego"
+"""Where the policy lies in a bundle."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]{1,32}){0,4}")
 """Of tenants, families' parts and TEEs: no path may leave its folder, none may be hidden."""
 
@@ -44,7 +47,7 @@ def files_of(intent: Intent) -> dict[str, bytes]:
         "change.json": readable(
             {"change": intent.change, "tenant": intent.tenant, "at": stamp(intent.at), "reason": intent.reason}
         ),
-        "opa/ratchet/decision.rego": policy(),
+        f"{SERVED}{RULES}": policy(),
         "opa/ratchet_policy/data.json": readable(
             {
                 "change": intent.change,

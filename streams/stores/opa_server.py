@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import httpx
 
@@ -49,7 +50,7 @@ class OpaServer:
         # Neither proxies nor .netrc of the environment: the token goes to the server that was named, or nowhere.
         self._client = client or httpx.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False)
 
-    def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]]) -> tuple[Decision, ...]:
+    def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]], at: datetime) -> tuple[Decision, ...]:
         """See `streams.stores.rego.Prover.decide`: each answer must be of the policy's revision."""
         status = self._status()
         if status.get("active_revision") != policy.revision:

@@ -1,25 +1,27 @@
-"""Deciding samples by the Rego that a store holds, in process (rego-cpp), and what a proof is.
+"""Deciding samples by the Rego that a store holds, in process, and what a proof is.
 
 A store is believed when evidence that must be refused is refused and evidence that must pass passes. What is asked is
-always the object `data.ratchet.decision`, never `data.ratchet.allow`: rego-cpp answers a query whose value is false
-with "undefined". Undefined, an error, or anything but the two fields in their types is a refusal (docs/adr/0004).
+always the object `data.ratchet.decision`. In process it is decided by the policy that OPA compiled to WebAssembly when
+it was written (`scripts/build-policy`; docs/adr/0004): a store whose policy is another text is not proven by it, and
+every input is refused. Undefined, an error, or anything but the two fields in their types is a refusal.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from typing import Protocol
-
-import regopy
 
 from ratchet import floor as floors
 from ratchet.event import Json
 from ratchet.ports import Drifted, Receipt, Samples, Written
-
-QUERY = "data.ratchet.decision"
-"""Defined for every input."""
+from streams.stores.layout import RULES
+from streams.stores.layout import policy as source
+from streams.stores.wasm import Compiled, Undecided
 
 EXACT = 2**53 - 1
 """The greatest whole number that every JSON reader takes exactly (RFC 8259, 6); what is beyond is not asked."""
@@ -44,8 +46,8 @@ class Decision:
 class Prover(Protocol):
     """Something that holds a policy and decides by it."""
 
-    def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]]) -> tuple[Decision, ...]:
-        """Each input, decided by this policy and no other revision.
+    def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]], at: datetime) -> tuple[Decision, ...]:
+        """Each input, decided by this policy and no other revision, as of `at` (a server has a clock of its own).
 
         Raises:
             Unreachable: it cannot be asked now, or does not hold this revision yet.
@@ -71,26 +73,44 @@ def decision_of(value: Json) -> Decision:
 
 
 class RegoInProcess:
-    """rego-cpp through `regopy`: no server, no other process."""
+    """OPA's compiled policy in this process: no server, no other program."""
 
-    def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]]) -> tuple[Decision, ...]:
+    def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]], at: datetime) -> tuple[Decision, ...]:
         """See `Prover.decide`."""
         try:
-            rego = regopy.Interpreter()
-            rego.log_level = regopy.LogLevel.NONE
-            for path, data in sorted(policy.files.items()):
-                if path.endswith(".rego"):
-                    rego.add_module(path, data.decode())
-                elif path.endswith("/data.json"):
-                    rego.add_data_json(json.dumps(_rooted(path.split("/")[:-1], json.loads(data))))
-            compiled = rego.build(QUERY)
-        except (regopy.RegoError, ValueError, TypeError):
+            compiled = Compiled(_compiled(), _data(policy))
+        except (Undecided, ValueError, TypeError):
             return (REFUSED,) * len(inputs)
-        return tuple(_ask(rego, compiled, one) for one in inputs)
+        return tuple(_ask(compiled, one, at) for one in inputs)
 
     def revision(self) -> str | None:
         """None: it decides what it is handed."""
         return None
+
+
+@cache
+def _compiled() -> bytes:
+    """What `scripts/build-policy` made of decision.rego; a test compiles it again and compares."""
+    return importlib.resources.files("streams.stores").joinpath("decision.wasm").read_bytes()
+
+
+def _data(policy: Policy) -> dict[str, Json]:
+    """The document `data` of a policy whose text is the one that was compiled.
+
+    Raises:
+        ValueError: it has another text, or data that is no object.
+    """
+    texts = {path: text for path, text in policy.files.items() if path.endswith(".rego")}
+    if texts != {RULES: source()}:
+        raise ValueError("not the policy that was compiled")
+    data: dict[str, Json] = {}
+    for path, text in sorted(policy.files.items()):
+        if path.endswith("/data.json"):
+            below = _rooted(path.split("/")[:-1], json.loads(text))
+            if not isinstance(below, dict) or data.keys() & below.keys():
+                raise ValueError("two documents at one place")
+            data |= below
+    return data
 
 
 def _rooted(path: Sequence[str], value: Json) -> Json:
@@ -99,23 +119,25 @@ def _rooted(path: Sequence[str], value: Json) -> Json:
     return value
 
 
-def _ask(rego: regopy.Interpreter, compiled: regopy.Bundle, one: Mapping[str, Json]) -> Decision:
+def _ask(compiled: Compiled, one: Mapping[str, Json], at: datetime) -> Decision:
     try:
-        if not _exact(one):
-            return REFUSED
-        rego.set_input_term(json.dumps(one, allow_nan=False))
-        results = rego.query_bundle(compiled).results
-        return decision_of(results[0].expressions[0]) if results and results[0].expressions else REFUSED
-    except (regopy.RegoError, ValueError, TypeError, KeyError, IndexError):
+        return decision_of(compiled.decide(one, at)) if _exact(one) else REFUSED
+    except Undecided:
         return REFUSED
 
 
-def _exact(value: Json) -> bool:
-    """Whether every number in it is one that both evaluators read alike."""
+MAX_DEPTH = 32
+"""Of an input; the deepest that anybody means has 6."""
+
+
+def _exact(value: Json, depth: int = 0) -> bool:
+    """Whether it is no deeper than is read, and every number in it one that all evaluators read alike."""
+    if depth > MAX_DEPTH:
+        return False
     if isinstance(value, Mapping):
-        return all(map(_exact, value.values()))
+        return all(_exact(inner, depth + 1) for inner in value.values())
     if isinstance(value, list | tuple):
-        return all(map(_exact, value))
+        return all(_exact(inner, depth + 1) for inner in value)
     return (
         not isinstance(value, int | float)
         or isinstance(value, bool)
@@ -131,7 +153,7 @@ def prove(store: str, prover: Prover, policy: Policy, done: Written, samples: Sa
     """
     refuse = [*samples.refuse, *probes(done.intent.floors, done.intent.reference_values)]
     inputs = [dict(one) for one in (*refuse, *samples.admit)]
-    decisions = prover.decide(policy, inputs)
+    decisions = prover.decide(policy, inputs, done.intent.at)
     wrong = [
         _wrong(number, one, decision, number >= len(refuse))
         for number, (one, decision) in enumerate(zip(inputs, decisions, strict=True))

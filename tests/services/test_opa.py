@@ -20,6 +20,7 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from policy_stores import AT, intent, pushed
 from rego_claims import REVIEWED, seen, wanted, worlds
+from tokens import AUDIENCE, ISSUER, NOW, SECONDS, Keys
 
 from ratchet.event import Event, derived_id
 from ratchet.floor import AmdFloor, Minimum
@@ -33,6 +34,7 @@ from streams.stores.opa import OpaStore
 from streams.stores.opa_server import OpaServer
 from streams.stores.publish import app
 from streams.stores.rego import RegoInProcess, decision_of
+from streams.stores.wasm import decode_verify
 
 POLICY = Path(__file__).parents[2] / "streams" / "stores" / "decision.rego"
 TOKEN, BUNDLE_TOKEN = "a-token-of-this-test", "another"
@@ -172,6 +174,35 @@ def receipt(store: OpaStore, done: Written) -> Receipt | Drifted:
             return None
 
     return until(proved, "OPA serves the bundle")
+
+
+def test_the_compiled_policy_that_ships_is_what_this_opa_compiles(opa: str, tmp_path: Path) -> None:
+    """Else `scripts/build-policy` was forgotten after a change."""
+    made = tmp_path / "policy.wasm"
+    script = Path(__file__).parents[2] / "scripts" / "build-policy"
+    subprocess.run([str(script), str(made)], check=True, env=os.environ | {"RATCHET_OPA": opa})
+    assert made.read_bytes() == POLICY.with_suffix(".wasm").read_bytes()
+
+
+def test_tokens_are_verified_in_process_as_by_opa(opa: str, tmp_path: Path) -> None:
+    """What OPA leaves to its host when a policy is compiled, held against what OPA does itself."""
+    keys = Keys()
+    good = [
+        ("good", keys.token(), keys.constraints()),
+        ("two audiences", keys.token(aud=["else", AUDIENCE]), keys.constraints()),
+        ("a kid that nobody knows", keys.signed({"alg": "ES256", "kid": "?"}, {"iss": ISSUER, "aud": AUDIENCE}), None),
+        ("a fraction of a second", keys.token(exp=SECONDS + 0.5, nbf=SECONDS - 0.5), keys.constraints()),
+    ]
+    asked = [*good, *[(case.name, case.token, case.constraints) for case in keys.bad()]]
+    with running(opa, tmp_path) as url:
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+        rule = "package t\nanswer := io.jwt.decode_verify(input.token, input.constraints)\n"
+        assert client.put("/v1/policies/t", content=rule).status_code == 200
+        for name, token, constraints in asked:
+            constraints = constraints or keys.constraints()
+            body = {"input": {"token": token, "constraints": constraints}}
+            theirs = client.post("/v1/data/t/answer", json=body).json().get("result")
+            assert decode_verify(token, constraints, NOW) == theirs, name
 
 
 def test_the_policy_is_formatted_and_passes_the_strict_check(opa: str) -> None:

@@ -63,7 +63,7 @@ def test_help_loads_nothing_heavy() -> None:
         "jinja2",
         "sigma",
         "dulwich",
-        "regopy",
+        "wasmtime",
         "yaml",
         "httpx",
         "sqlite3",

@@ -320,10 +320,10 @@ class Serving:
     def __init__(self, revision: str | None) -> None:
         self._revision = revision
 
-    def decide(self, policy: Policy, inputs: Any) -> tuple[Decision, ...]:
+    def decide(self, policy: Policy, inputs: Any, at: Any) -> tuple[Decision, ...]:
         if policy.revision != self._revision:
             raise Unreachable("opa", "not yet")
-        return RegoInProcess().decide(policy, inputs)
+        return RegoInProcess().decide(policy, inputs, at)
 
     def revision(self) -> str | None:
         return self._revision

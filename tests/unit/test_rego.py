@@ -27,7 +27,7 @@ def policy(intent: Intent) -> Policy:
 @given(worlds())
 def test_rego_in_process_decides_as_the_core_does(world: tuple[Intent, list[dict[str, Any]]]) -> None:
     intent, asked = world
-    decisions = RegoInProcess().decide(policy(intent), asked)
+    decisions = RegoInProcess().decide(policy(intent), asked, AT)
     for ask, decision in zip(asked, decisions, strict=True):
         why = wanted(intent, ask)
         assert decision.allow is (not why), ask
@@ -86,7 +86,7 @@ def good(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_malformed_is_refused(milan: Intent, why: str, ask: dict[str, Any]) -> None:
-    admitted, refused = RegoInProcess().decide(policy(milan), [good(), ask])
+    admitted, refused = RegoInProcess().decide(policy(milan), [good(), ask], AT)
     assert admitted.allow
     assert not refused.allow, why
 
@@ -108,13 +108,13 @@ def test_what_is_malformed_is_refused(milan: Intent, why: str, ask: dict[str, An
 )
 def test_random_json_is_refused_and_never_raises(value: Any) -> None:
     intent = Intent("c1", "default", {}, {}, AT, "nothing")
-    (decision,) = RegoInProcess().decide(policy(intent), [value if isinstance(value, dict) else {"tcb": value}])
+    (decision,) = RegoInProcess().decide(policy(intent), [value if isinstance(value, dict) else {"tcb": value}], AT)
     assert not decision.allow
 
 
 def test_a_policy_that_does_not_compile_refuses_everything(milan: Intent) -> None:
     broken = Policy("r", {**policy(milan).files, "ratchet/decision.rego": b"package ratchet\ndecision := {"})
-    assert RegoInProcess().decide(broken, [good()]) == (REFUSED,)
+    assert RegoInProcess().decide(broken, [good()], AT) == (REFUSED,)
 
 
 @pytest.mark.parametrize("answer", [None, True, {}, {"allow": True}, {"allow": 1, "reasons": []}, [{"allow": True}]])
