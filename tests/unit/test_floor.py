@@ -230,7 +230,7 @@ def test_what_intel_signed_as_the_successor_is_one_also_where_a_component_goes_d
 
     def read(name: str, at: datetime, *more: str) -> IntelFloor:
         whole = json.loads((folder / name).read_text())
-        policy = Policy(accept={status: ("*",) for status in ("SWHardeningNeeded", *more)})
+        policy = Policy(accept=dict.fromkeys(("SWHardeningNeeded", *more), ("*",)))
         rank, roots = whole["tcbInfo"]["tcbEvaluationDataNumber"], ()
         (known,) = (k for k in parse((folder / name).read_bytes(), at, roots) if k.kind is Kind.INTEL_TCB_INFO)
         (floor,) = floors_from([replace(known, root="Intel SGX Root CA", reasons=())], policy, at)
