@@ -9,12 +9,13 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 
 from ratchet.cli import composition
 from ratchet.cli.decisions import awake
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
-from ratchet.cli.output import print_json
+from ratchet.cli.output import plain, print_json
 from ratchet.event import stamp
 from ratchet.ports import Unreachable
 
@@ -44,17 +45,20 @@ def run(args: argparse.Namespace) -> int:
     place = home(args)
     wrong = 0
     for name, check in _CHECKS.items():
+        detail: tuple[str, ...] = ()
         try:
             well, said = True, check(place)
         except Fault as fault:
-            well, said = False, f"{fault.what}; {fault.next}"
+            well, said, detail = False, f"{fault.what}; {fault.next}", fault.detail
         except Exception as error:  # a check must not keep the others from running
             well, said = False, f"{type(error).__name__}: {error}"
         wrong += not well
         if args.json:
-            print_json({"check": name, "well": well, "said": said})
+            print_json({"check": name, "well": well, "said": said, "detail": list(detail)})
         else:
             print(f"{'ok   ' if well else 'WRONG'} {name:<14} {said}")
+            for line in detail:
+                print(f"        {plain(line)}")
     return Exit.REFUSED if wrong else Exit.DONE
 
 
@@ -110,6 +114,30 @@ def _database(place: Home) -> str:
 def _there(place: Home) -> None:
     if not place.database_path.is_file():
         raise Fault("no-data", f"there is no {place.database_path}", "`ratchet up` makes it")
+
+
+def _collateral(place: Home) -> str:
+    from ratchet.cli.collateral_health import health, judged_at
+
+    _there(place)
+    reader = place.reader()
+    at = judged_at(reader, datetime.now(UTC), simulated=(place.path / "demo").is_file())
+    found = health(reader, composition.known_collateral(place, composition.roots(place)), at)
+    if found.troubles:
+        number = len(found.troubles)
+        raise Fault(
+            "collateral",
+            f"{number} vendor {'document is' if number == 1 else 'documents are'} missing or out of date",
+            "fetch them, then `ratchet ingest` them",
+            Exit.REFUSED,
+            tuple(trouble.line() for trouble in found.troubles),
+        )
+    if not found.senders:
+        return "no evidence asked for any yet"
+    first = (
+        f"; the first to end is one of {plain(found.ends[1])}, on {stamp(found.ends[0])[:19]}Z" if found.ends else ""
+    )
+    return f"nothing is missing or out of date for {found.senders} machines and senders{first}"
 
 
 def _pipeline(place: Home) -> str:
@@ -172,6 +200,7 @@ _CHECKS: dict[str, Callable[[Home], str]] = {
     "policy": _policy,
     "rules": _rules,
     "database": _database,
+    "collateral": _collateral,
     "pipeline": _pipeline,
     "stores": _stores,
     "notifiers": _notifiers,
