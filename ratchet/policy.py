@@ -104,12 +104,12 @@ class Policy:
         object.__setattr__(self, "accepted", accepted)
         object.__setattr__(self, "conditional", conditional)
 
-    def admits(self, status: str, advisories: tuple[str, ...]) -> bool:
-        """Is this TCB status good enough, with these advisories?"""
+    def admits(self, status: str, advisories: tuple[str, ...] | None) -> bool:
+        """Is this TCB status good enough, with these advisories? None: nobody says which, so no list of them is met."""
         if status in self.accepted:
             return True
         allowed = self.conditional.get(status)
-        return allowed is not None and set(advisories) <= set(allowed)
+        return allowed is not None and advisories is not None and set(advisories) <= set(allowed)
 
     def with_floors(self, floors: Mapping[str, Floor]) -> Self:
         """The same policy with these floors in force instead."""

@@ -287,23 +287,13 @@ def _claims(claims: Claims) -> dict[str, Json]:
         "tcb": dict(claims.tcb),
         # A mitigation vector has 64 bits. Losing the high ones means "not mitigated" for them: it fails closed.
         "bits": {name: value & _I_JSON if value > _I_JSON else value for name, value in claims.bits.items()},
+        "measurements": dict(claims.measurements),
+        "key": claims.key,
     }
 
 
 def _tcb(proof: Proof) -> dict[str, Json] | None:
-    tcb = proof.tcb
-    if tcb is None:
-        return None
-    return {
-        "merged": tcb.merged,
-        "platform": tcb.platform,
-        "qe": tcb.qe,
-        "module": tcb.module,
-        "advisories": list(tcb.advisories),
-        "evaluation": tcb.evaluation,
-        "tcb_date": stamp(tcb.tcb_date) if tcb.tcb_date else None,
-        "document": tcb.document,
-    }
+    return proof.tcb.to_data() if proof.tcb is not None else None
 
 
 def signal(verdict: Event) -> dict[str, Json]:

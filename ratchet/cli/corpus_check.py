@@ -365,7 +365,8 @@ def _shortfalls(proof: Proof) -> str:
 
 
 def _status_of(proof: Proof) -> tuple[Json, Json]:
-    return (proof.tcb.merged, list(proof.tcb.advisories)) if proof.tcb else (None, None)
+    tcb = proof.tcb
+    return (tcb.merged, None if tcb.advisories is None else list(tcb.advisories)) if tcb else (None, None)
 
 
 def _status(expected: Mapping[str, Json], proof: Proof, prefix: str, note: str) -> Iterator[Finding]:

@@ -27,26 +27,35 @@ class Vendor(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
-    """A trust anchor.
+class Anchor:
+    """What a verdict names of the trust anchor that it rests on.
 
     Attributes:
         name: unique among the trusted: `Intel SGX Root CA`, `ARK-Milan`, `Simulated ARK-Milan`.
         vendor: whose formats it may vouch for.
-        der: the root certificate.
-        fingerprint: SHA-256 of `der`, hex.
-        key: its public key.
-        source: where the certificate was published, or the configuration key that added it.
+        fingerprint: SHA-256 of the root certificate, hex.
         simulated: not a vendor's own: shown wherever a verdict rests on it.
     """
 
     name: str
     vendor: Vendor
-    der: bytes
     fingerprint: str
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Root(Anchor):
+    """A trust anchor.
+
+    Attributes:
+        der: the root certificate.
+        key: its public key.
+        source: where the certificate was published, or the configuration key that added it.
+    """
+
+    der: bytes
     key: CertificatePublicKeyTypes
     source: str
-    simulated: bool
 
 
 class Kind(StrEnum):

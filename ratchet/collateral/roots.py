@@ -119,7 +119,15 @@ def root_from(name: str, vendor: Vendor, der: bytes, source: str, *, simulated: 
         raise BadRoot(f"{name}: {error}") from None
     if not certificate.may_sign_certificates:
         raise BadRoot(f"{name}: not a CA that may sign certificates")
-    return Root(name, vendor, der, certificate.fingerprint, certificate.key, source, simulated)
+    return Root(
+        name=name,
+        vendor=vendor,
+        fingerprint=certificate.fingerprint,
+        simulated=simulated,
+        der=der,
+        key=certificate.key,
+        source=source,
+    )
 
 
 @cache

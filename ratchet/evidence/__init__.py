@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from ratchet.event import BlobId, Json
+from ratchet.event import BlobId, Json, parse_time, stamp
 from ratchet.reason import Reason
 
 if TYPE_CHECKING:
-    from ratchet.collateral import Collateral, Root
+    from ratchet.collateral import Anchor, Collateral
 
 MAX_EVIDENCE = 64 * 1024
 """Bytes; the largest real quote with its chain is below 16 KiB, a report with its certificate table below 24 KiB."""
@@ -44,12 +44,15 @@ class Evidence:
         format: what the sender says they are; None lets `verify` look for itself.
         endorsements: certificates that the sender put beside it (DER or PEM, any order, unproven): a VCEK, a PCK chain.
         challenge: what the collector asked to be bound into report data; None where it asked nothing.
+        key: the public key (DER), or the run-time data that holds it, which the sender says is bound into report data;
+            None where it says nothing. `freshness` has the forms.
     """
 
     raw: bytes
     format: Format | None = None
     endorsements: tuple[bytes, ...] = ()
     challenge: bytes | None = None
+    key: bytes | None = None
 
 
 class Outcome(StrEnum):
@@ -127,10 +130,15 @@ class Claims:
         tcb: every security version that floors may speak of, by name. SNP: `reported.snp`, `committed.bl`,
             `current.ucode`, `launch.tee`, `reported.fmc` (Turin). Intel: `sgx.0` to `sgx.15`, `pcesvn`, `tdx.0` to
             `tdx.15` (TEE_TCB_SVN), `tdx2.0`.. (TEE_TCB_SVN2), `qe.isvsvn`.
-        bits: what policy bits may loosen or require, by name: SNP `policy.smt`, `policy.debug`, `policy.migrate_ma`,
-            `platform.smt`, `platform.alias_check`, `mitigation.current`, `vmpl`; TDX `attributes.sept_ve_disable`,
-            `attributes.debug`, `attributes.migratable`; whole numbers or booleans.
-        native: the format's own record (`SgxQuote`, `TdxQuote`, `SnpReport`).
+        bits: numbers and flags that a policy may loosen or require, by name, each at most 2^53-1: SNP `policy.smt`,
+            `policy.debug`, `policy.migrate_ma`, `platform.smt`, `platform.alias_check`, `mitigation.current`, `vmpl`,
+            `guest_svn`; TDX `attributes.sept_ve_disable`, `xfam.avx`, `service_td`; SGX `attributes.kss`, `isvprodid`,
+            `isvsvn`, `configsvn`. A name that is absent is one of which this format or version cannot say anything,
+            which differs from false or 0.
+        native: the format's own record (`SgxQuote`, `TdxQuote`, `SnpReport`); None in a proof that was read from JSON.
+        measurements: every claim that is a string of bytes, by the format's own word, in lower-case hex; absent as in
+            `bits`. docs/formats.md has all of them, with their places.
+        key: SHA-256, hex, of the key that report data was found to bind; None where none was.
     """
 
     format: Format
@@ -145,6 +153,20 @@ class Claims:
     tcb: Mapping[str, int]
     bits: Mapping[str, int]
     native: object
+    measurements: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+
+BOOT_CLAIMS: Mapping[str, tuple[str, ...]] = {
+    "sgx": ("mrenclave",),
+    "tdx": ("mrtd", "rtmr0", "rtmr1", "rtmr2"),
+    "snp": ("measurement",),
+}
+"""By tee: which measurements say what was there when the guest began to run. TDX: MRTD is the firmware, RTMR0 its
+configuration, RTMR1 and RTMR2 the boot loader, kernel and command line (Intel TDX virtual firmware design guide, 8)."""
+
+RUNTIME_CLAIMS: Mapping[str, tuple[str, ...]] = {"sgx": (), "tdx": ("rtmr3",), "snp": ()}
+"""By tee: which measurements the guest itself extends while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +178,62 @@ class TcbStatus:
         platform: from the TCB info's levels alone.
         qe: of the quoting enclave.
         module: of the TDX module identity; None where none is judged.
-        advisories: INTEL-SA ids of the levels that were matched, merged, sorted and unique.
+        advisories: INTEL-SA ids of the levels that were matched, merged, sorted and unique; None where the TCB info
+            does not say (version 2 names none), which is not the same as none.
         evaluation: tcbEvaluationDataNumber of the TCB info.
         tcb_date: of the level that was matched; None where none fits.
         document: blob id of the TCB info.
+        launch: merged status by what the TDX module was when the TD was launched (TEE_TCB_SVN), before what it is now
+            was taken into account; None where the quote does not tell the two apart (SGX, TD 1.0).
+        current: merged status by what the TDX module is now (TEE_TCB_SVN2); None as for `launch`.
+        current_module: of the identity of the module that runs now; None as for `launch` and `module`.
     """
 
     merged: str
     platform: str
     qe: str
     module: str | None
-    advisories: tuple[str, ...]
+    advisories: tuple[str, ...] | None
     evaluation: int
     tcb_date: datetime | None
     document: BlobId
+    launch: str | None = None
+    current: str | None = None
+    current_module: str | None = None
+
+    def to_data(self) -> dict[str, Json]:
+        """As JSON."""
+        return {
+            "merged": self.merged,
+            "platform": self.platform,
+            "qe": self.qe,
+            "module": self.module,
+            "advisories": None if self.advisories is None else list(self.advisories),
+            "evaluation": self.evaluation,
+            "tcb_date": stamp(self.tcb_date) if self.tcb_date else None,
+            "document": self.document,
+            "launch": self.launch,
+            "current": self.current,
+            "current_module": self.current_module,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Json]) -> Self:
+        """The inverse of `to_data`."""
+        advisories = data["advisories"]
+        return cls(
+            merged=data["merged"],
+            platform=data["platform"],
+            qe=data["qe"],
+            module=data["module"],
+            advisories=None if advisories is None else tuple(advisories),
+            evaluation=data["evaluation"],
+            tcb_date=parse_time(data["tcb_date"]) if data["tcb_date"] else None,
+            document=BlobId(data["document"]),
+            launch=data.get("launch"),
+            current=data.get("current"),
+            current_module=data.get("current_module"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +256,7 @@ class Proof:
     steps: tuple[Step, ...]
     claims: Claims | None = None
     tcb: TcbStatus | None = None
-    root: Root | None = None
+    root: Anchor | None = None
     collateral: tuple[BlobId, ...] = field(default=())
     valid_until: datetime | None = None
 
@@ -218,6 +282,102 @@ class Proof:
     def outcome(self, name: StepName) -> Outcome:
         """Of one step."""
         return next(s.outcome for s in self.steps if s.name is name)
+
+    def to_data(self) -> dict[str, Json]:
+        """As JSON: all that appraisal asks about, so that it can be judged again under another policy.
+
+        `Claims.native` is left out: whoever needs it has the bytes.
+        """
+        root = self.root
+        return {
+            "evidence": self.evidence,
+            "format": self.format.value if self.format else None,
+            "steps": [_step_data(step) for step in self.steps],
+            "claims": _claims_data(self.claims) if self.claims else None,
+            "tcb": self.tcb.to_data() if self.tcb else None,
+            "root": root
+            and {
+                "name": root.name,
+                "vendor": root.vendor.value,
+                "fingerprint": root.fingerprint,
+                "simulated": root.simulated,
+            },
+            "collateral": list(self.collateral),
+            "valid_until": stamp(self.valid_until) if self.valid_until else None,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Json]) -> Self:
+        """The inverse of `to_data`; `claims.native` is None, and the root is an `Anchor`, without its certificate.
+
+        Raises:
+            ValueError, KeyError: not what `to_data` gave.
+        """
+        from ratchet.collateral import Anchor, Vendor
+
+        root = data["root"]
+        return cls(
+            evidence=BlobId(data["evidence"]),
+            format=Format(data["format"]) if data["format"] else None,
+            steps=tuple(map(_step, data["steps"])),
+            claims=_claims(data["claims"]) if data["claims"] else None,
+            tcb=TcbStatus.from_data(data["tcb"]) if data["tcb"] else None,
+            root=Anchor(root["name"], Vendor(root["vendor"]), root["fingerprint"], root["simulated"]) if root else None,
+            collateral=tuple(map(BlobId, data["collateral"])),
+            valid_until=parse_time(data["valid_until"]) if data["valid_until"] else None,
+        )
+
+
+def _step_data(step: Step) -> dict[str, Json]:
+    return {
+        "name": step.name.value,
+        "outcome": step.outcome.value,
+        "detail": step.detail,
+        "source": step.source,
+        "reasons": [reason.to_data() for reason in step.reasons],
+    }
+
+
+def _step(data: Mapping[str, Json]) -> Step:
+    reasons = tuple([Reason(**reason) for reason in data["reasons"]])
+    return Step(StepName(data["name"]), Outcome(data["outcome"]), data["detail"], data["source"], reasons)
+
+
+def _claims_data(claims: Claims) -> dict[str, Json]:
+    return {
+        "format": claims.format.value,
+        "tee": claims.tee,
+        "family": claims.family,
+        "platform": claims.platform,
+        "instance": claims.instance,
+        "measurement": claims.measurement,
+        "signer": claims.signer,
+        "debug": claims.debug,
+        "report_data": claims.report_data.hex(),
+        "tcb": dict(claims.tcb),
+        "bits": dict(claims.bits),
+        "measurements": dict(claims.measurements),
+        "key": claims.key,
+    }
+
+
+def _claims(data: Mapping[str, Json]) -> Claims:
+    return Claims(
+        format=Format(data["format"]),
+        tee=data["tee"],
+        family=data["family"],
+        platform=data["platform"],
+        instance=data["instance"],
+        measurement=data["measurement"],
+        signer=data["signer"],
+        debug=data["debug"],
+        report_data=bytes.fromhex(data["report_data"]),
+        tcb=dict(data["tcb"]),
+        bits=dict(data["bits"]),
+        native=None,
+        measurements=dict(data["measurements"]),
+        key=data["key"],
+    )
 
 
 _AUTHENTIC = frozenset({StepName.PARSE, StepName.CHAIN, StepName.SIGNATURE, StepName.BINDING})

@@ -18,14 +18,29 @@ from ratchet.evidence.quote import SGX_FIELDS, TEE_SGX, BadQuote, Quote, piece, 
 SgxQuote = Quote
 """The record behind `Claims.native`."""
 
-_FLAGS = {
-    "attributes.debug": 1,
-    "attributes.mode64bit": 2,
-    "attributes.provision_key": 4,
-    "attributes.einittoken_key": 5,
-    "attributes.kss": 7,
+ATTRIBUTES: Mapping[str, int] = {
+    "init": 0,
+    "debug": 1,
+    "mode64bit": 2,
+    "provision_key": 4,
+    "einittoken_key": 5,
+    "cet": 6,
+    "kss": 7,
+    "aexnotify": 10,
 }
-"""Bits of ATTRIBUTES (Intel SDM volume 3D, table 38-3)."""
+"""Bits of ATTRIBUTES (Intel SDM volume 3D, table 38-3). Its last 8 bytes are XFRM."""
+
+_BYTES = (
+    ("mrenclave", 64, 96),
+    ("mrsigner", 128, 160),
+    ("configid", 192, 256),
+    ("isvextprodid", 32, 48),
+    ("isvfamilyid", 304, 320),
+    ("attributes", 48, 64),
+    ("xfrm", 56, 64),
+    ("miscselect", 16, 20),
+)
+"""Of `Claims.measurements`: name, and where it begins and ends in the report (Intel SDM volume 3D, 38.15)."""
 
 
 def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
@@ -35,18 +50,20 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
 
 @lru_cache(maxsize=256)
 def _flags(attributes: int) -> Mapping[str, int]:
-    return {name: bool(attributes >> bit & 1) for name, bit in _FLAGS.items()}
+    return {f"attributes.{name}": bool(attributes >> bit & 1) for name, bit in ATTRIBUTES.items()}
 
 
 def claims(quote: Quote, platform: Platform) -> Claims:
     """What the SGX report says."""
     raw, at = quote.raw, quote.body
-    attributes = raw[at + 48]
+    attributes = raw[at + 48] | raw[at + 49] << 8
     signer = raw[at + 128 : at + 160]
-    measurement = raw[at + 64 : at + 96].hex()
+    measurements = {name: raw[at + start : at + stop].hex() for name, start, stop in _BYTES}
+    measurement = measurements["mrenclave"]
     bits = {**platform.bits, **_flags(attributes)}
     bits["isvprodid"] = raw[at + 256] | raw[at + 257] << 8
     bits["isvsvn"] = raw[at + 258] | raw[at + 259] << 8
+    bits["configsvn"] = raw[at + 260] | raw[at + 261] << 8
     return Claims(
         format=Format.SGX_QUOTE,
         tee="sgx",
@@ -54,12 +71,13 @@ def claims(quote: Quote, platform: Platform) -> Claims:
         platform=platform.pck.identity if platform.pck is not None else None,
         instance=measurement,
         measurement=measurement,
-        signer=signer.hex() if any(signer) else None,
+        signer=measurements["mrsigner"] if any(signer) else None,
         debug=bool(attributes & 2),
         report_data=raw[at + 320 : at + 384],
         tcb=platform.tcb,
         bits=bits,
         native=quote,
+        measurements=measurements,
     )
 
 

@@ -110,7 +110,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         evidence=blob,
         format=Format.SNP_REPORT,
         steps=steps,
-        claims=_claims(report, product),
+        claims=_claims(report, product, leaf.csp if leaf is not None and proven else None),
         root=way.root if isinstance(way, Path) else None,
         collateral=tuple(sorted(used)),
         valid_until=min((way.valid_until, *(k.valid_until for k in crls))) if isinstance(way, Path) else None,
@@ -495,23 +495,28 @@ def _collateral_step(search: _Search, way: Path | NoPath | None, crls: tuple[Kno
     return Step(name, Outcome.PASSED, f"in force until {way.valid_until.date()}", source)
 
 
-def _claims(report: SnpReport, product: str | None) -> Claims:
+def _claims(report: SnpReport, product: str | None, csp: str | None) -> Claims:
+    """What the report says; with it, whose VLEK signed it, which that certificate alone says."""
     layout = product or ("Milan" if report.version < 3 else "")  # before version 3 there was one layout
     chip = report.chip_id
     size = amd.HWID_SIZE.get(layout, 64)
     if any(chip[size:]):
         size = 64
+    measurements = snp_report.measurements(report)
+    if csp is not None:
+        measurements["csp_id"] = csp
     return Claims(
         format=Format.SNP_REPORT,
         tee="snp",
         family=f"snp/{product or 'unknown'}",
         platform=None if chip == _NO_CHIP else f"chip:{chip[:size].hex()}",
-        instance=report.report_id.hex() if any(report.report_id) else report.measurement.hex(),
-        measurement=report.measurement.hex(),
-        signer=None if report.id_key_digest == _NO_DIGEST else report.id_key_digest.hex(),
+        instance=report.report_id.hex() if any(report.report_id) else measurements["measurement"],
+        measurement=measurements["measurement"],
+        signer=None if report.id_key_digest == _NO_DIGEST else measurements["id_key_digest"],
         debug=bool(report.policy >> snp_report.POLICY_BITS["debug"] & 1),
         report_data=report.report_data,
         tcb=snp_report.tcb(report, layout),
         bits=snp_report.bits(report),
         native=report,
+        measurements=measurements,
     )

@@ -251,6 +251,9 @@ def bits(report: SnpReport) -> dict[str, int]:
     found = dict(_flags(report.policy, report.platform_info, report.key_info))
     found["vmpl"] = report.vmpl
     found["guest_svn"] = report.guest_svn
+    found["current_build"], found["committed_build"] = report.current_build, report.committed_build
+    found["current_minor"], found["committed_minor"] = report.current_minor, report.committed_minor
+    found["current_major"], found["committed_major"] = report.current_major, report.committed_major
     if report.version >= 3:
         found["cpuid.family"] = report.cpuid_family
         found["cpuid.model"] = report.cpuid_model
@@ -259,6 +262,18 @@ def bits(report: SnpReport) -> dict[str, int]:
         found["mitigation.launch"] = report.launch_mitigation & _SAFE_INTEGER
         found["mitigation.current"] = report.current_mitigation & _SAFE_INTEGER
     return found
+
+
+def measurements(report: SnpReport) -> dict[str, str]:
+    """Every claim that is a string of bytes, as in `Claims.measurements`."""
+    return {
+        "measurement": report.measurement.hex(),
+        "host_data": report.host_data.hex(),
+        "family_id": report.family_id.hex(),
+        "image_id": report.image_id.hex(),
+        "id_key_digest": report.id_key_digest.hex(),
+        "author_key_digest": report.author_key_digest.hex(),
+    }
 
 
 @lru_cache(maxsize=1024)

@@ -19,15 +19,46 @@ from ratchet.evidence.quote import BODY_TD_15, TEE_TDX, BadQuote, Quote, piece, 
 TdxQuote = Quote
 """The record behind `Claims.native`."""
 
-_FLAGS = {
-    "attributes.debug": 0,
-    "attributes.sept_ve_disable": 28,
-    "attributes.migratable": 29,
-    "attributes.pks": 30,
-    "attributes.kl": 31,
-    "attributes.perfmon": 63,
+ATTRIBUTES: Mapping[str, int] = {
+    "debug": 0,
+    "hgs_plus_prof": 4,
+    "perf_prof": 5,
+    "pmt_prof": 6,
+    "icssd": 16,
+    "lass": 27,
+    "sept_ve_disable": 28,
+    "migratable": 29,
+    "pks": 30,
+    "kl": 31,
+    "tpa": 62,
+    "perfmon": 63,
 }
-"""Bits of TDATTRIBUTES (Intel TDX Module 1.5 ABI specification, ATTRIBUTES)."""
+"""Bits of TDATTRIBUTES (Intel TDX Module 1.5 ABI specification, ATTRIBUTES; Linux, arch/x86/include/asm/shared/tdx.h).
+SEAMATTRIBUTES has no bit with a name: all of them are zero (`mrsignerseam` and `seamattributes` among the claims)."""
+
+XFAM: Mapping[str, int] = {
+    "x87": 0,
+    "sse": 1,
+    "avx": 2,
+    "bndregs": 3,
+    "bndcsr": 4,
+    "opmask": 5,
+    "zmm_hi256": 6,
+    "hi16_zmm": 7,
+    "pt": 8,
+    "pkru": 9,
+    "pasid": 10,
+    "cet_u": 11,
+    "cet_s": 12,
+    "hdc": 13,
+    "uintr": 14,
+    "lbr": 15,
+    "hwp": 16,
+    "tilecfg": 17,
+    "tiledata": 18,
+    "apx": 19,
+}
+"""Bits of XFAM, which are those of XCR0 and IA32_XSS (Intel SDM volume 1, 13.1)."""
 
 _TUD = 0xFF
 """TD under debug: with any of the lowest eight bits set the TD is untrusted (same table)."""
@@ -57,6 +88,13 @@ TD_15_FIELDS: tuple[tuple[str, str, int, int], ...] = (
 )
 """What a TD report 1.5 adds."""
 
+_BYTES = tuple(
+    (name, 2 * offset, 2 * (offset + size))
+    for name, _, offset, size in TD_FIELDS + TD_15_FIELDS
+    if name not in ("tee_tcb_svn", "tee_tcb_svn2", "report_data")
+)
+"""Of `Claims.measurements`: name, and where its hex begins and ends in that of the body."""
+
 _TDX = tuple(f"tdx.{i}" for i in range(16))
 _TDX2 = tuple(f"tdx2.{i}" for i in range(16))
 
@@ -67,8 +105,10 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
 
 
 @lru_cache(maxsize=1024)
-def _flags(attributes: int) -> Mapping[str, int]:
-    return {name: bool(attributes >> bit & 1) for name, bit in _FLAGS.items()}
+def _flags(attributes: int, xfam: int) -> Mapping[str, int]:
+    found: dict[str, int] = {f"attributes.{name}": bool(attributes >> bit & 1) for name, bit in ATTRIBUTES.items()}
+    found |= {f"xfam.{name}": bool(xfam >> bit & 1) for name, bit in XFAM.items()}
+    return found
 
 
 def module(quote: Quote) -> Module:
@@ -82,10 +122,12 @@ def claims(quote: Quote, platform: Platform) -> Claims:
     """What the TD report says."""
     raw, at = quote.raw, quote.body
     attributes = int.from_bytes(raw[at + 120 : at + 128], "little")
-    measurement = raw[at + 136 : at + 184].hex()
+    body = raw[at : quote.signed].hex()
+    measurements = {name: body[start:stop] for name, start, stop in _BYTES if stop <= len(body)}
+    measurement = measurements["mrtd"]
     tcb = dict(platform.tcb)
     tcb.update(zip(_TDX, raw[at : at + 16], strict=True))
-    bits = {**platform.bits, **_flags(attributes)}
+    bits = {**platform.bits, **_flags(attributes, int.from_bytes(raw[at + 128 : at + 136], "little"))}
     if quote.body_type == BODY_TD_15:
         tcb.update(zip(_TDX2, raw[at + 584 : at + 600], strict=True))
         bits["service_td"] = any(raw[at + 600 : at + 648])
@@ -102,6 +144,7 @@ def claims(quote: Quote, platform: Platform) -> Claims:
         tcb=tcb,
         bits=bits,
         native=quote,
+        measurements=measurements,
     )
 
 

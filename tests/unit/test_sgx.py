@@ -62,13 +62,17 @@ def test_claims_are_in_the_words_common_to_all_formats() -> None:
     assert (claims.measurement, claims.signer, claims.debug) == ("aa" * 32, "bb" * 32, False)
     assert claims.tcb == {**{f"sgx.{i}": 3 for i in range(16)}, "pcesvn": 13, "qe.isvsvn": 8}
     assert claims.bits == {
+        "attributes.init": True,
         "attributes.debug": False,
         "attributes.mode64bit": True,
         "attributes.provision_key": False,
         "attributes.einittoken_key": False,
+        "attributes.cet": False,
         "attributes.kss": False,
+        "attributes.aexnotify": False,
         "isvprodid": 5,
         "isvsvn": 6,
+        "configsvn": 0,
         "platform.dynamic": True,
         "platform.smt": False,
     }

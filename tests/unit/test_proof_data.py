@@ -1,0 +1,45 @@
+"""A proof is kept as JSON, so that it can be judged again under another policy, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from intel_world import World
+
+from ratchet.appraise import Policy, appraise
+from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Proof, verify
+
+
+def again(proof: Proof) -> Proof:
+    return Proof.from_data(json.loads(json.dumps(proof.to_data())))
+
+
+@pytest.mark.parametrize("tee", ["sgx", "tdx"])
+def test_a_proof_that_was_kept_is_the_proof_that_was_made(tee: str) -> None:
+    world = World(tee=tee)
+    proof = world.prove()
+    kept = again(proof)
+    assert kept.claims is not None
+    assert proof.claims is not None
+    assert replace(kept, claims=None, root=None) == replace(proof, claims=None, root=None)
+    assert replace(proof.claims, native=None) == kept.claims
+    assert kept.genuine
+    assert set(BOOT_CLAIMS[tee] + RUNTIME_CLAIMS[tee]) <= set(kept.claims.measurements)
+
+
+def test_a_proof_that_was_kept_is_appraised_alike(corpus: Path) -> None:
+    from ratchet.collateral import Collateral
+    from ratchet.collateral.roots import vendor_roots
+
+    manifest = json.loads((corpus / "MANIFEST.json").read_text())
+    formats = ("sgx-quote", "tdx-quote", "snp-report")
+    items = [one for one in manifest if one["format"] in formats and one["verification_time"]]
+    assert items
+    for one in items:
+        at = datetime.fromisoformat(one["verification_time"])
+        proof = verify(Evidence((corpus / one["file"]).read_bytes()), Collateral(vendor_roots()), at)
+        assert appraise(again(proof), Policy(), at) == appraise(proof, Policy(), at), one["id"]
