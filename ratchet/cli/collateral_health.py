@@ -6,6 +6,7 @@ so it says what the pipeline would meet, whatever it has judged so far.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,9 @@ OUT_OF_DATE = frozenset({"collateral_expired", "crl_expired", "certificate_expir
 """Codes of those that say that it has ended."""
 
 _NAMES = {"tcb_info": "TCB info", "qe_identity": "QE identity", "crl": "revocation list"}
+
+_END = re.compile(r"(?:to|until) (\S+Z)$")
+"""How these reasons say until when a statement was in force."""
 
 NAMED = 3
 """Machines that a line names; the others are counted."""
@@ -104,10 +108,9 @@ def _troubles(proof: Proof) -> Iterator[Trouble]:
                 what = f"{_NAMES.get(reason.component, reason.component)} {reason.want}" if keyed else str(reason.want)
                 yield Trouble(True, what, None, reason.remedy)
             elif reason.code in OUT_OF_DATE:
-                _, to, until = str(reason.want).rpartition(" to ")
-                yield Trouble(
-                    False, _NAMES.get(reason.component, reason.component), until if to else None, reason.remedy
-                )
+                ends = _END.search(str(reason.want))
+                what = _NAMES.get(reason.component, reason.component)
+                yield Trouble(False, what, ends[1] if ends else None, reason.remedy)
 
 
 def _proofs(reader: Reader, collateral: Collateral, at: datetime) -> Iterator[tuple[str, Proof]]:
