@@ -36,6 +36,7 @@ class Delivery:
         endorsements: certificates beside it.
         challenge: what the collector asked to be bound.
         region, workload: what the sender says of it, for grouping.
+        vouched: the configuration trusts this sender to deliver fresh evidence alone; never the sender's own word.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Delivery:
     challenge: bytes | None = None
     region: str | None = None
     workload: str | None = None
+    vouched: bool = False
 
 
 def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str, at: datetime) -> tuple[Event, bool]:
@@ -71,6 +73,7 @@ def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str,
         "format": delivery.format.value if delivery.format else None,
         "endorsements": [blobs.put(one) for one in delivery.endorsements],
         "challenge": delivery.challenge.hex() if delivery.challenge is not None else None,
+        "vouched": delivery.vouched,
         "delivery": delivery.id,
         "hint": {
             "name": delivery.name,

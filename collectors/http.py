@@ -13,7 +13,8 @@ answered the same.
 
 A challenge proves that evidence is fresh only where the attester did not choose it (RFC 9334, 10.2). So only a sender
 that is configured as one that gives challenges, a collector that made it and asked for the evidence, may say what it
-was; of another the whole delivery is refused, for without the challenge it would be another delivery.
+was; of another the whole delivery is refused, for without the challenge it would be another delivery. In the same way
+only the configuration says of a sender that it vouches for freshness; no request can.
 
 Every sender has a bearer token (RFC 6750, 2.1), of which only the SHA-256 is kept, a size limit and a rate. Answers are
 problem details (RFC 9457) with a stable `code`.
@@ -28,7 +29,7 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from starlette.applications import Starlette
@@ -62,6 +63,8 @@ class Sender:
         rate: requests a second that it may sustain.
         burst: requests that it may send at once.
         gives_challenges: it makes challenges, and is believed what it asked; never an attester itself.
+        vouches_freshness: what it delivers is believed to be fresh without a challenge: a collector that reads a log to
+            which only trusted parties write, as they write it; never an attester itself.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Sender:
     rate: float = 50.0
     burst: int = 200
     gives_challenges: bool = False
+    vouches_freshness: bool = False
 
 
 @dataclass(slots=True)
@@ -123,6 +127,7 @@ class Entrance:
             delivery = _read(request, body)
             if delivery.challenge is not None and not sender.gives_challenges:
                 raise Rejected("challenge-not-yours", "this sender gives no challenges: it would vouch for itself")
+            delivery = replace(delivery, vouched=sender.vouches_freshness)
             event, new = await run_in_threadpool(
                 accept, delivery, self._log, self._blobs, f"/collectors/http/{sender.name}", self._tenant, self._now()
             )

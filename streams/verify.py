@@ -16,8 +16,8 @@ from ratchet import __version__
 from ratchet.appraise import Policy, Verdict, appraise
 from ratchet.collateral import Collateral, Root, parse
 from ratchet.event import BlobId, Event, Json, derived_id, parse_time, stamp
-from ratchet.evidence import Claims, Evidence, Format, Outcome, Proof, verify
-from ratchet.evidence.occasion import occasion
+from ratchet.evidence import Claims, Evidence, Format, Outcome, Proof, StepName, verify
+from ratchet.evidence.replay_key import replay_key
 from ratchet.floor import from_data
 from ratchet.ports import Blobs, Record
 from streams.clock import PARTITION, TENANT
@@ -144,13 +144,14 @@ class Verify:
                 raise _Malformed("time_in_future", detail, "set the sender's clock, then send it again")
             evidence = self._evidence(event.data)
             hint = _hint(event.data)
+            vouched = _vouched(event.data)
         except _Malformed as wrong:
             return dead(record, self.name, wrong.code, wrong.detail, wrong.remedy)
         try:
             proof = verify(evidence, collateral, event.time)
             policy = self._policy_of(event.tenant, state)
             verdict = appraise(proof, policy, event.time)
-            return "verdicts", _verdict_event(event, hint, evidence, proof, verdict, late)
+            return "verdicts", _verdict_event(event, hint, evidence, proof, verdict, late=late, vouched=vouched)
         except MemoryError:
             raise  # of this machine and moment, not of the bytes: computed again, it may come out otherwise
         except Exception as fault:  # a fault of ours that an attacker found: the stream goes on, and the bytes are kept
@@ -223,8 +224,22 @@ def _hint(data: Mapping[str, Json]) -> dict[str, Json]:
     return {key: hint[key] for key in ("name", "region", "workload", "labels") if key in hint}
 
 
+def _vouched(data: Mapping[str, Json]) -> bool:
+    vouched = data.get("vouched", False)
+    if not isinstance(vouched, bool):
+        raise _Malformed("event_malformed", "vouched is true or false", _MEND)
+    return vouched
+
+
 def _verdict_event(
-    event: Event, hint: Mapping[str, Json], evidence: Evidence, proof: Proof, verdict: Verdict, late: bool
+    event: Event,
+    hint: Mapping[str, Json],
+    evidence: Evidence,
+    proof: Proof,
+    verdict: Verdict,
+    *,
+    late: bool,
+    vouched: bool,
 ) -> Event:
     """Who it is: what genuine evidence proves; else it stays under its hint, and says nothing of a machine.
 
@@ -236,9 +251,12 @@ def _verdict_event(
     data: dict[str, Json] = {
         "evidence": event.id,
         "blob": proof.evidence,
-        "occasion": occasion(evidence.raw, proof),
+        "replay_key": replay_key(evidence.raw, proof),
         "received": stamp(event.time),
         "late": late,
+        "fresh": is_fresh(proof, vouched=vouched),
+        "vouched": vouched,
+        "rejudged": None,
         "hint": dict(hint),
         "format": proof.format.value if proof.format else None,
         "identity": identity,
@@ -278,6 +296,16 @@ def _verdict_event(
     )
 
 
+def is_fresh(proof: Proof, *, vouched: bool) -> bool:
+    """Is it known that the evidence was made now, and not taken from somebody who made it earlier?
+
+    The freshness step says so, or a sender that the configuration trusts to say it (`vouches_freshness`). Nobody can
+    vouch for evidence that does not hold the challenge which was given for it (RFC 9334, 10).
+    """
+    outcome = proof.outcome(StepName.FRESHNESS)
+    return outcome is Outcome.PASSED or (vouched and outcome is Outcome.NOT_POSSIBLE)
+
+
 def _claims(claims: Claims) -> dict[str, Json]:
     return {
         "measurement": claims.measurement,
@@ -313,7 +341,7 @@ def signal(verdict: Event) -> dict[str, Json]:
         "labels": data["hint"].get("labels") or {},
         "evidence": data["evidence"],
         "blob": data["blob"],
-        "occasion": data.get("occasion") or data["blob"],
+        "replay_key": data.get("replay_key") or data["blob"],
         "tier": data["tier"],
         "genuine": data["genuine"],
         "failed": [step["name"] for step in data["steps"] if step["outcome"] == Outcome.FAILED.value],
@@ -334,4 +362,8 @@ def signal(verdict: Event) -> dict[str, Json]:
         "simulated": root.get("simulated", False),
         "trusted_until": data["trusted_until"],
         "late": data["late"],
+        "fresh": data["fresh"],
+        "vouched": data["vouched"],
+        "received": data["received"],
+        "rejudged": data["rejudged"],
     }

@@ -44,6 +44,11 @@ class SenderTable(_Table):
     gives_challenges: bool = Field(
         False, description="it makes the challenges that evidence must hold; never true of an attester itself"
     )
+    vouches_freshness: bool = Field(
+        False,
+        description="its evidence counts as fresh without a challenge: a collector that follows a log which you trust; "
+        "never true of an attester itself",
+    )
 
 
 class EntranceTable(_Table):

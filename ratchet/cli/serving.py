@@ -37,7 +37,7 @@ def entrance(place: Home) -> Served:
     table = place.config.entrance
     listening = listen(table.listen, place.said("entrance.listen"), table.beyond_loopback)
     senders = tuple(
-        Sender(name, one.token_sha256, one.rate, one.burst, one.gives_challenges)
+        Sender(name, one.token_sha256, one.rate, one.burst, one.gives_challenges, one.vouches_freshness)
         for name, one in sorted(table.senders.items())
     )
     database = Database(place.database_path)

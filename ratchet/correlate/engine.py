@@ -47,7 +47,7 @@ class Correlator:
         """A verdict on one piece of evidence."""
         tenant, at = signal["tenant"], parse_time(signal["time"])
         # By its bytes too: others' certificates beside them are no other evidence, and then it is not proven again.
-        marks = {f"blob/{tenant}/{signal['blob']}", f"occasion/{tenant}/{signal.get('occasion') or signal['blob']}"}
+        marks = {f"blob/{tenant}/{signal['blob']}", f"replay/{tenant}/{signal.get('replay_key') or signal['blob']}"}
         first = next((seen for mark in sorted(marks) if (seen := memory.get(mark)) is not None), None)
         if first is not None:
             return self._replayed(memory, signal, at, first)
@@ -141,7 +141,7 @@ class Correlator:
             return []
         seen = observed.of_signal(signal, observed.REPLAYED)
         seen["attestation.first_seen"], seen["attestation.first_sender"] = time, sender
-        got, want = f"evidence first sent by {sender} at {time}", "evidence made for this occasion"
+        got, want = f"evidence first sent by {sender} at {time}", "evidence made anew"
         why = Reason("evidence_replayed", "evidence", got, want, evidence).to_data()
         return self._found(memory, signal, at, [seen], subject=f"hint:{signal['hint']}", why=[why])
 

@@ -7,7 +7,7 @@
 | `open/<tenant>/<subject>` | rule -> its open alert: causes and guests that show it, said or not |
 | `known/<tenant>/<identity>` | firmware marks, and when the machine's due entries lie |
 | `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, sender] |
-| `occasion/<tenant>/<occasion>` | the same, of evidence that was signed once, however it is dressed |
+| `replay/<tenant>/<replay key>` | the same, of evidence that was signed once, whatever unsigned bytes are around it |
 | `burst/<rule>/<tenant>/<place>` | senders in trouble there: name -> [time, verdict event] |
 | `loosened/<tenant>/<family>` | latest change of a family whose floor was loosened: {change, waiting: [store]} |
 | `tightened/<tenant>/<change>` | the family whose loosening is over when every store confirms this change |

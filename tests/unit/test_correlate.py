@@ -323,9 +323,9 @@ def test_a_replay_names_who_sent_it_now_and_who_did_first(world: World, sender: 
 
 
 def test_evidence_dressed_otherwise_is_a_replay_all_the_same_and_keeps_nobody_alive(world: World) -> None:
-    first = signal(occasion="0c" * 32)
+    first = signal(replay_key="0c" * 32)
     world.hears(first)
-    again = signal(at=NOON + HOUR, occasion="0c" * 32)
+    again = signal(at=NOON + HOUR, replay_key="0c" * 32)
     assert again["blob"] != first["blob"]
     [alert] = world.hears(again)
     assert alert.data["rule"] == "evidence-replayed"

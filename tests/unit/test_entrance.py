@@ -29,10 +29,12 @@ class World:
         self.database = Database(path)
         self.seconds = 0.0
         sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst, asks)
-        app = Entrance(
-            (sender,), self.database.log, self.database.blobs, "default", lambda: AT, lambda: self.seconds
-        ).app()
-        self._transport = httpx.ASGITransport(app=app)
+        self.serve(
+            Entrance((sender,), self.database.log, self.database.blobs, "default", lambda: AT, lambda: self.seconds)
+        )
+
+    def serve(self, entrance: Entrance) -> None:
+        self._transport = httpx.ASGITransport(app=entrance.app())
 
     async def post(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -83,6 +85,24 @@ def test_who_gives_no_challenges_cannot_say_that_one_was_met(tmp_path: Path) -> 
         assert (answer.status_code, answer.json()["code"]) == (422, "challenge-not-yours")
     assert world.events() == []
     assert world.send(json=piece()).status_code == 201
+    world.database.close()
+
+
+def test_only_the_configuration_says_that_a_sender_vouches_for_freshness(tmp_path: Path) -> None:
+    world = World(tmp_path / "ratchet.db")
+    assert world.send(json=piece(vouched=True)).status_code == 422
+    assert world.send(json=piece()).status_code == 201
+    trusted = Entrance(
+        (Sender("log", hashlib.sha256(TOKEN.encode()).hexdigest(), vouches_freshness=True),),
+        world.database.log,
+        world.database.blobs,
+        "default",
+        lambda: AT,
+        lambda: 0.0,
+    )
+    world.serve(trusted)
+    assert world.send(json=piece(delivery="d-2")).status_code == 201
+    assert [event["data"]["vouched"] for event in world.events()] == [False, True]
     world.database.close()
 
 

@@ -143,6 +143,19 @@ def test_evidence_is_judged_by_what_was_known_when_it_came_in_whatever_is_read_f
     assert world.verdict(after).data["tcb"]["merged"] == "UpToDate"
 
 
+def test_evidence_is_fresh_by_its_challenge_or_by_the_word_of_a_sender_that_is_trusted_to_say_so(world: World) -> None:
+    world.document(TCB_INFO)
+    unknown = world.evidence(UP_TO_DATE)
+    vouched = world.evidence(UP_TO_DATE, vouched=True)
+    contradicted = world.evidence(UP_TO_DATE, vouched=True, challenge="00" * 16)
+    world.minute()
+    told = {s["evidence"]: s for batch in world.all("signals") for s in batch.data["signals"]}
+    assert [told[id]["fresh"] for id in (unknown, vouched, contradicted)] == [False, True, False]
+    assert [told[id]["vouched"] for id in (unknown, vouched)] == [False, True]
+    assert told[unknown]["received"] == told[unknown]["time"]
+    assert told[unknown]["rejudged"] is None
+
+
 def test_out_of_date_is_not_forged(world: World) -> None:
     world.document(TCB_INFO)
     sent = world.evidence(OUT_OF_DATE)
@@ -206,6 +219,7 @@ def test_what_is_no_evidence_is_a_dead_letter_and_the_stream_goes_on(world: Worl
         (world.evidence(b"", hint="node-1"), "event_malformed"),
         (world.evidence(b"", hint={"name": "x" * 129}), "event_malformed"),
         (world.evidence(b"", challenge="zz"), "event_malformed"),
+        (world.evidence(b"", vouched="yes"), "event_malformed"),
         (world.evidence(b"", endorsements="all"), "event_malformed"),
         (world.evidence(b"", at=START + timedelta(hours=1)), "time_in_future"),
     ]

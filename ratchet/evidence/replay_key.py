@@ -1,4 +1,4 @@
-"""What tells one piece of evidence from another, however it is dressed: one act of signing.
+"""Replay keys: the hash of the signed bytes and the signature's r, so that changed unsigned bytes do not hide a replay.
 
 Much of evidence is signed by nobody: what follows a quote, the text around its certificates, a certificate table. And
 from an ECDSA signature (r, s) anybody makes another, (r, n - s), that holds as well. So the same evidence can be sent
@@ -14,7 +14,7 @@ from ratchet.evidence.quote import Quote
 from ratchet.evidence.snp_report import SnpReport
 
 
-def occasion(raw: bytes, proof: Proof) -> BlobId:
+def replay_key(raw: bytes, proof: Proof) -> BlobId:
     """The hash of what was signed and of the signature's r; of the bytes where it is not proven that they were signed.
 
     Args:
