@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ratchet.appraise import Verdict
     from ratchet.cli.evidence_file import EvidenceFile
     from ratchet.collateral import Collateral, Root
-    from ratchet.evidence import Claims, Proof
+    from ratchet.evidence import Claims, Evidence, Proof
     from ratchet.policy import Policy
 
 EPILOG = """Examples: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--collateral", action="append", default=[], metavar="FILE", help="a vendor document")
     parser.add_argument("--endorsement", action="append", default=[], metavar="FILE", help="a certificate beside it")
     parser.add_argument("--challenge", metavar="HEX", help="what its report data must hold")
+    parser.add_argument("--key", metavar="FILE", help="the public key (DER) or run-time data that it says it binds")
     parser.add_argument("--policy", metavar="FILE", help="judge by this policy (TOML or JSON), not the configured one")
     parser.add_argument("--at", metavar="TIME", help="judge as of then (RFC 3339)")
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Verify, appraise and show each; exit by the worst of them."""
     from ratchet.cli.composition import known_collateral, policy, roots
     from ratchet.cli.evidence_file import read, read_evidence
+    from ratchet.evidence import Evidence
 
     place = home(args)
     at = _time(args.at)
@@ -60,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         _add(collateral, name, trusted)
     endorsements = tuple(read(name) for name in args.endorsement)
     challenge = _challenge(args.challenge)
+    key = read(args.key) if args.key else None
     codes = []
     for position, name in enumerate(args.files):
         if position and not args.json:
@@ -72,24 +75,24 @@ def run(args: argparse.Namespace) -> int:
             print_json(fault.to_data()) if args.json else print(fault.text())
             codes.append(fault.exit)
             continue
-        codes.append(_one(args, file, endorsements, challenge, collateral, judged_by, at))
+        evidence = Evidence(file.raw, endorsements=endorsements, challenge=challenge, key=key)
+        codes.append(_one(args, file, evidence, collateral, judged_by, at))
     return min(codes, key=lambda code: _WORST_FIRST.index(code) if code in _WORST_FIRST else len(_WORST_FIRST))
 
 
 def _one(
     args: argparse.Namespace,
     file: EvidenceFile,
-    endorsements: tuple[bytes, ...],
-    challenge: bytes | None,
+    evidence: Evidence,
     collateral: Collateral,
     policy: Policy,
     at: datetime,
 ) -> Exit:
     """Verify, appraise and show one piece of evidence."""
     from ratchet.appraise import appraise
-    from ratchet.evidence import Evidence, verify
+    from ratchet.evidence import verify
 
-    proof = verify(Evidence(file.raw, endorsements=endorsements, challenge=challenge), collateral, at)
+    proof = verify(evidence, collateral, at)
     verdict = appraise(proof, policy, at)
     if args.json:
         print_json({"file": file.name, "encoding": file.encoding, "proof": proof_data(proof), **verdict.to_data()})
@@ -121,7 +124,9 @@ def _show(file: EvidenceFile, proof: Proof, verdict: Verdict, at: datetime) -> N
     if proof.root:
         print(f"root     {proof.root.name}{' (SIMULATED)' if proof.root.simulated else ''}")
     if proof.tcb:
-        print(f"TCB      {proof.tcb.merged}", *proof.tcb.advisories or (), f"(evaluation {proof.tcb.evaluation})")
+        known = proof.tcb.advisories
+        advisories = ("advisories unknown",) if known is None else known
+        print(f"TCB      {proof.tcb.merged}", *advisories, f"(evaluation {proof.tcb.evaluation})")
     print("proof")
     for step in proof.steps:
         print(f"  {_MARK[step.outcome]} {step.name:<11} {plain(step.detail)}  [{step.source}]")
@@ -161,7 +166,8 @@ def claims_data(claims: Claims) -> dict[str, Json]:
         "signer": claims.signer,
         "debug": claims.debug,
         "report_data": claims.report_data.hex(),
-        "measurements": dict(getattr(claims, "measurements", {})),
+        "key": claims.key,
+        "measurements": dict(claims.measurements),
         "bits": dict(claims.bits),
         "tcb": dict(claims.tcb),
     }

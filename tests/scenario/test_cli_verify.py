@@ -94,6 +94,8 @@ def test_every_claim_is_shown_as_a_table_and_as_json(folder: Folder, capsys: Cap
     claims = json.loads(capsys.readouterr().out)["proof"]["claims"]
     assert claims["measurement"] == "5f" * 48
     assert claims["report_data"] == "07" * 64
+    assert claims["measurements"]["measurement"] == claims["measurement"]
+    assert "host_data" in claims["measurements"]
     assert claims["bits"]
     assert claims["tcb"]["reported.snp"] == 24
     for name in (*claims["bits"], *claims["tcb"], *claims["measurements"]):
