@@ -1,7 +1,9 @@
 """Approvals: who may let a floor change, and the signature that says so.
 
-What is signed is ASCII: `ratchet-approve:<verb>:<hash of the proposal>:<attempt>`, by Ed25519 (RFC 8032, "pure"). The
-hash covers the floor, the floor before it and the machines it would refuse, so an approver signs what was shown. The
+What is signed is ASCII: `ratchet-approve:<verb>:<hash of the proposal>:<attempt>:<hash of the policy>`, by Ed25519 (RFC
+8032, "pure"). The first hash covers what changes, what it takes the place of and the machines that it would refuse; the
+second is that of the whole policy, with all floors, that would be pushed (`-` where a decision pushes nothing): so an
+approver signs what was shown, and what is pushed is what was signed. The
 attempt is how many changes were sent for it so far: every sending and every going back makes another, so nobody who can
 write decisions can say again, later and unasked, what an approver said once.
 
@@ -20,10 +22,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ratchet.event import Event, Json, canonical, derived_id, digest, stamp
+from ratchet.policy import Policy
 from ratchet.reason import Reason
 
 VERBS = ("approved", "rejected", "halted", "rolled_back")
 """What can be said of a proposal; the middle of the decision's event type."""
+
+PUSHING = ("approved", "rolled_back")
+"""Those of `VERBS` that push a policy to the stores."""
 
 _SOURCE = "docs/events.md, decision.*.v1"
 
@@ -63,27 +69,35 @@ class Approvers:
         return cls(**data)
 
 
+_HASHED = ("proposal", "family", "floor", "before", "policy", "policy_before", "blast")
+
+
 def proposal_hash(data: Mapping[str, Json]) -> str:
-    """What an approver signs: SHA-256 over the RFC 8785 bytes of {proposal, family, floor, before, blast}."""
-    return digest(canonical({name: data[name] for name in ("proposal", "family", "floor", "before", "blast")}))
+    """What an approver signs: SHA-256 over the RFC 8785 bytes of {proposal, family, floor, before, policy,
+    policy_before, blast}; what a proposal does not have is null.
+    """
+    return digest(canonical({name: data.get(name) for name in _HASHED}))
 
 
-def message(verb: str, hash: str, attempt: int) -> bytes:
+def message(verb: str, hash: str, attempt: int, policy: str | None) -> bytes:
     """The bytes that are signed.
 
     Raises:
-        ValueError: not a verb of `VERBS`, not a hash, or not a number of changes.
+        ValueError: not a verb of `VERBS`, not a hash, not a number of changes, or a policy where none is pushed.
     """
     if verb not in VERBS:
         raise ValueError(f"{verb!r} is none of {', '.join(VERBS)}")
-    if len(hash) != 64 or set(hash) - set("0123456789abcdef"):
-        raise ValueError("a proposal's hash is 64 lower-case hex digits")
+    for one in (hash, policy) if policy is not None else (hash,):
+        if len(one) != 64 or set(one) - set("0123456789abcdef"):
+            raise ValueError("a hash is 64 lower-case hex digits")
+    if (policy is not None) != (verb in PUSHING):
+        raise ValueError(f"what is {verb} names the policy that it pushes, if it pushes one")
     if attempt < 0:
         raise ValueError("an attempt is the number of changes that were sent")
-    return f"ratchet-approve:{verb}:{hash}:{attempt}".encode("ascii")
+    return f"ratchet-approve:{verb}:{hash}:{attempt}:{policy or '-'}".encode("ascii")
 
 
-def sign(key: bytes, verb: str, hash: str, attempt: int) -> str:
+def sign(key: bytes, verb: str, hash: str, attempt: int, policy: str | None) -> str:
     """The signature, hex.
 
     Args:
@@ -91,11 +105,14 @@ def sign(key: bytes, verb: str, hash: str, attempt: int) -> str:
         verb: of `VERBS`.
         hash: the proposal's.
         attempt: how many changes were sent for it when it was looked at.
+        policy: hash of the whole policy that it pushes (`Policy.hash`, floors and all); None of other verbs.
     """
-    return Ed25519PrivateKey.from_private_bytes(key).sign(message(verb, hash, attempt)).hex()
+    return Ed25519PrivateKey.from_private_bytes(key).sign(message(verb, hash, attempt, policy)).hex()
 
 
-def objection(approvers: Approvers, verb: str, hash: str, attempt: int, by: str, signature: str) -> Reason | None:
+def objection(
+    approvers: Approvers, verb: str, hash: str, attempt: int, by: str, signature: str, policy: str | None
+) -> Reason | None:
     """Why a signed decision does not count; None when it does. Raises for nothing that was sent."""
     key = approvers.keys.get(by)
     if key is None:
@@ -103,7 +120,7 @@ def objection(approvers: Approvers, verb: str, hash: str, attempt: int, by: str,
         return Reason("not_an_approver", "decision", by[:128], "a named approver", _SOURCE, remedy)
     try:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
-        public.verify(bytes.fromhex(signature), message(verb, hash, attempt))
+        public.verify(bytes.fromhex(signature), message(verb, hash, attempt, policy))
     except (InvalidSignature, ValueError):
         remedy = "sign again: `ratchet approve` signs the proposal as it is now"
         return Reason(
@@ -197,6 +214,18 @@ def decision_objection(keys: DecisionKeys, event: Event) -> Reason | None:
         event.type, signature
     ):
         return _refused("decision_out_of_place", event.id, "the tenant, time and id that were signed")
+    return None
+
+
+def configuration_objection(keys: DecisionKeys, event: Event) -> Reason | None:
+    """As `decision_objection`, of decision.configured.v1: its policy must be one, too."""
+    wrong = decision_objection(keys, event)
+    if wrong is not None:
+        return wrong
+    try:
+        Policy.from_data(event.data["policy"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return Reason("decision_malformed", "policy", str(error)[:200], "a policy", _SOURCE, "see docs/policy.md")
     return None
 
 

@@ -18,7 +18,7 @@ Rules, in the order in which `shortfalls` applies them:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -217,6 +217,13 @@ class AmdFloor:
 
 
 Floor = IntelFloor | AmdFloor
+
+
+def accepting(floor: Floor, accepted: tuple[str, ...], conditional: Mapping[str, tuple[str, ...]]) -> Floor:
+    """The same floor, accepting these statuses of Intel's levels; AMD's have none."""
+    if not isinstance(floor, IntelFloor) or (floor.accepted, floor.conditional) == (accepted, conditional):
+        return floor
+    return replace(floor, accepted=accepted, conditional=dict(conditional))
 
 
 def open_floor(family: str, rule: str) -> AmdFloor:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from ratchet.event import Json, canonical, digest
-from ratchet.floor import Floor, from_data
+from ratchet.floor import Floor, accepting, from_data
 
 AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
 """Where the values of trustworthiness claims are from."""
@@ -55,6 +55,13 @@ class _Given(BaseModel):
     floors: dict[str, dict[str, Any]] = {}
 
 
+def hash_of(policy: Mapping[str, Json], floors: Mapping[str, str]) -> str:
+    """The hash of a policy: SHA-256 over the RFC 8785 bytes of its data, with the digest of each floor's own RFC 8785
+    bytes in the place of the floor: so one family's floor can be changed without reading the others again.
+    """
+    return digest(canonical({**policy, "floors": dict(floors)}))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """An Appraisal Policy.
@@ -68,7 +75,7 @@ class Policy:
         require_bits: tee -> bit -> value that it must have.
         minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
         reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
-        floors: family -> floor in force.
+        floors: family -> floor in force, each as `bind` gives it.
     """
 
     name: str = "default"
@@ -103,6 +110,7 @@ class Policy:
         conditional = {s: tuple(sorted(allowed)) for s, allowed in sorted(self.accept.items()) if s not in accepted}
         object.__setattr__(self, "accepted", accepted)
         object.__setattr__(self, "conditional", conditional)
+        object.__setattr__(self, "floors", {family: self.bind(floor) for family, floor in self.floors.items()})
 
     def admits(self, status: str, advisories: tuple[str, ...] | None) -> bool:
         """Is this TCB status good enough, with these advisories? None: nobody says which, so no list of them is met."""
@@ -110,6 +118,12 @@ class Policy:
             return True
         allowed = self.conditional.get(status)
         return allowed is not None and advisories is not None and set(advisories) <= set(allowed)
+
+    def bind(self, floor: Floor) -> Floor:
+        """A floor as this policy means it: `accept` says which statuses of its levels are good enough, and nothing else
+        does, so that a status is accepted or not whether its family has a floor or none.
+        """
+        return accepting(floor, self.accepted, self.conditional)
 
     def with_floors(self, floors: Mapping[str, Floor]) -> Self:
         """The same policy with these floors in force instead."""
@@ -127,9 +141,10 @@ class Policy:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the RFC 8785 bytes of `to_data`: what a verdict names as its policy. Computed once."""
+        """What a verdict names as its policy, and an approval as what it pushes (`hash_of`). Computed once."""
         if not self._hash:
-            self._hash.append(digest(canonical(self.to_data())))
+            data = self.to_data()
+            self._hash.append(hash_of(data, {family: digest(canonical(f)) for family, f in data["floors"].items()}))
         return self._hash[0]
 
     def to_data(self) -> dict[str, Json]:

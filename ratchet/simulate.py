@@ -162,6 +162,20 @@ def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -
     return Samples(refuse=tuple(refuse), admit=tuple(admit))
 
 
+SAMPLED_FAMILIES = 8
+"""Families of which a change of the policy brings samples, at most."""
+
+
+def samples_of(fleet: Iterable[Mapping[str, Json]], policy: Policy, family: str) -> Samples:
+    """As `samples`, of a change of one family's floor in a whole policy; of several families for one of the policy."""
+    machines = list(fleet)
+    if family in policy.floors:
+        return samples(machines, policy.floors[family], policy)
+    every = [samples(machines, floor, policy) for _, floor in sorted(policy.floors.items())[:SAMPLED_FAMILIES]]
+    refuse = tuple(ask for one in every for ask in one.refuse)
+    return Samples(refuse=refuse, admit=tuple(ask for one in every for ask in one.admit))
+
+
 def _known(machine: Mapping[str, Json]) -> dict[str, Json]:
     """What a store will be asked once the vendor's statements are at hand that a proposal comes of: a machine of which
     too little is known to be admitted today counts as one that a floor may keep out.

@@ -58,7 +58,13 @@ def stages(settings: Settings, blobs: Blobs) -> tuple[Stage, ...]:
         Verify(settings.roots, settings.policy, blobs),
         Correlate(settings.rules, settings.decision_keys),
         Decide(settings.roots, settings.policy, settings.bounds, blobs),
-        RollOut(settings.policy, settings.bounds, settings.approvers, tuple(store.name for store in settings.stores)),
+        RollOut(
+            settings.policy,
+            settings.bounds,
+            settings.approvers,
+            tuple(store.name for store in settings.stores),
+            settings.decision_keys,
+        ),
         Push(settings.stores),
     )
 

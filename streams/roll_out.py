@@ -1,20 +1,20 @@
 """The roll-out stage: proposals on their way into force, by signed decisions and receipts (ratchet/rollout.py decides).
 
-Intents are whole: every change names the floors of all families of the tenant, those in force and those being sent. A
-family of the fleet that has none yet gets an open floor, because a store refuses what it was told nothing of.
+Intents are whole (streams/ledger.py): every change names the policy and the floors of all families of the tenant, those
+in force and those being sent. An approval is over the hash of that whole: it counts for this policy and no other, and
+earlier approvals count no longer when something else changes what would be pushed.
 
-Whether a proposal loosens is judged here, when it is sent, against the floors in force and being sent at that moment:
+Whether a proposal loosens is judged here, when it is sent, against what is in force and being sent at that moment:
 what the proposal said of itself counts only where it is stricter. A loosening that ends by itself is no measure: what
 comes after it is judged against the floor that will return, too, and when that ends, this is what returns.
 
 State:
 - `rollout/<proposal>` -> {proposal, tenant, state, approvals, history, change, receipts, quorum, expires, signed,
-  rollout, enforced, previous}: what people see, who signed what was sent last, the state machine's own record, whether
-  it ever came into force, and the record of the floor that returns when it goes.
-- `floor/<tenant>/<family>` -> {floor, proposal, change, since, stores: {store: revision}}: proven by receipts.
-- `sending/<tenant>/<family>` -> {proposal, floor}: approved, not proven yet.
-- `live/<tenant>/<family>` -> proposals that have not ended.
-- `families/<tenant>` -> families that the fleet has had.
+  digest, pushes, returns, agreed, rollout, enforced, previous}: what people see; who signed what was sent last; the
+  digest of what is proposed; the hash of the whole policy that approving it would push, and of the one that going back
+  would; which of these those who have signed so far signed; the state machine's own record; whether it ever came into
+  force, and the record of what returns when it goes.
+- what is in force, being sent and alive: streams/ledger.py.
 - `change/<change>` -> {proposal, attempt}: whose receipts these are.
 - `expiring/<proposal>` -> when its loosening ends.
 """
@@ -22,13 +22,15 @@ State:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ratchet import approval
+from ratchet.amendment import POLICY, Amendment, lasts, tightens
 from ratchet.appraise import Policy
-from ratchet.approval import Approvers
-from ratchet.event import Event, Json, derived_id, parse_time, stamp
-from ratchet.floor import Floor, from_data, is_open, open_floor
+from ratchet.approval import Approvers, DecisionKeys, configuration_objection
+from ratchet.event import Event, Json, canonical, derived_id, digest, parse_time, stamp
+from ratchet.floor import from_data
 from ratchet.ports import Record, Samples
 from ratchet.rollout import (
     ENDED,
@@ -55,8 +57,8 @@ from ratchet.rollout import (
     advance,
 )
 from ratchet.rollout import State as At
-from ratchet.simulate import Bounds, samples
-from ratchet.tighten import succeeds, tightens
+from ratchet.simulate import Bounds, samples_of
+from streams.ledger import Ledger, live, part, proof, rollout
 from streams.letters import dead
 from streams.stage import Output, State
 
@@ -76,9 +78,12 @@ class RollOut:
 
     name = "roll-out"
 
-    def __init__(self, policy: Policy, bounds: Bounds, approvers: Approvers, stores: Sequence[str]) -> None:
-        """`stores` are the names of those that must all give a receipt before a floor is in force."""
-        self._policy = policy
+    def __init__(
+        self, policy: Policy, bounds: Bounds, approvers: Approvers, stores: Sequence[str], keys: DecisionKeys
+    ) -> None:
+        """`stores` are the names of those that must all give a receipt before something is in force."""
+        self._ledger = Ledger(policy)
+        self._keys = keys
         self._bounds = bounds
         self._approvers = approvers
         self._stores = tuple(stores)
@@ -96,6 +101,10 @@ class RollOut:
                     out += self._received(record.event, state)
                 case "ticks":
                     out += self._ticked(record.event, state)
+        for tenant in sorted(
+            {event.tenant for _, event in out} | {r.event.tenant for r in batch if r.topic != "ticks"}
+        ):
+            self._show_what_would_be_pushed(tenant, state)
         return out
 
     # What comes in
@@ -109,11 +118,11 @@ class RollOut:
             remedy = "look for who writes to the proposals topic"
             return [dead(record, self.name, "proposal_hash_mismatch", "its hash is not that of its content", remedy)]
         tenant, family, proposal = event.tenant, data["family"], data["proposal"]
-        families = sorted({*(state.get(f"families/{tenant}") or ()), *data["families"], family})
+        families = sorted({*(state.get(f"families/{tenant}") or ()), *data["families"], family} - {POLICY})
         state.put(f"families/{tenant}", families)
         out: list[Output] = []
-        for other in self._live(tenant, family, state):
-            if _kept(other, state)["state"] == At.PROPOSED:
+        for other in live(tenant, family, state):
+            if rollout(other, state)["state"] == At.PROPOSED:
                 out += self._apply(other, Replace(proposal), event.time, None, "", state)
         state.put(
             key,
@@ -128,35 +137,42 @@ class RollOut:
                 "quorum": 1,
                 "expires": None,
                 "signed": [],
+                "digest": digest(canonical(data[part(family)])),
+                "pushes": None,
+                "returns": None,
+                "agreed": None,
                 "rollout": Rollout(proposal=proposal, stores=self._stores).to_data(),
                 "enforced": False,
                 "previous": None,
             },
         )
-        state.put(f"live/{tenant}/{family}", [*self._live(tenant, family, state), proposal])
+        state.put(f"live/{tenant}/{family}", [*live(tenant, family, state), proposal])
         terms = self._terms(tenant, data, state)
         begin = Begin(terms, self._automatic(tenant, data, state))
         return out + self._apply(proposal, begin, event.time, None, "", state)
 
     def _automatic(self, tenant: str, data: Mapping[str, Json], state: State) -> bool:
         """May it go by itself, as things are now? Its blast was counted from `before`; from a looser one it is more."""
-        if not (data["automatic"] and data["exact"] and data["tightening"]):
+        if data["family"] == POLICY or not (data["automatic"] and data["exact"] and data["tightening"]):
             return False
         blast, family = data["blast"], data["family"]
         hit = len(blast["refused"]) + blast["unknown"]
         if hit > self._bounds.max_refused or hit > self._bounds.max_fraction * blast["considered"]:
             return False
-        before = from_data(data["before"]) if data["before"] else None
+        policy = self._ledger.policy(tenant, state)
+        before = policy.bind(from_data(data["before"])) if data["before"] else None
         if before is None:
             return True
-        in_force = self._in_force(tenant, family, state)
-        return in_force is not None and tightens(from_data(in_force["floor"]), before)
+        in_force = self._ledger.record(tenant, family, state)
+        return in_force is not None and tightens(self._ledger.amendment(tenant, family, in_force, state), before)
 
     def _decided(self, record: Record, state: State) -> list[Output]:
         event = record.event
+        if event.type == "decision.configured.v1":
+            return self._configured(record, state)
         verb = _DECISIONS.get(event.type)
         if verb is None:
-            return []  # about an alert
+            return []  # about an alert or a machine
         data = event.data
         texts = [data.get(name) for name in ("proposal", "hash", "by", "signature")]
         comment = data.get("comment") or ""
@@ -176,10 +192,17 @@ class RollOut:
             remedy = "look at the proposal again, then sign: what was signed before has been used, or is not asked now"
             detail = f"signed for attempt {str(said)[:16]}; {attempt} changes were sent"
             return [dead(record, self.name, "decision_out_of_turn", detail, remedy)]
-        wrong = approval.objection(self._approvers, verb, hash, attempt, by, signature)
+        pushed = data.get("policy")
+        expected = self._would_push(kept, verb, state)
+        if pushed != expected:
+            remedy = "look at the proposal again, then sign: something else changed what would be pushed"
+            detail = f"signed for the policy {str(pushed)[:64]}; it would push {expected}"
+            return [dead(record, self.name, "decision_policy_mismatch", detail, remedy)]
+        wrong = approval.objection(self._approvers, verb, hash, attempt, by, signature, expected)
         if wrong is not None:
             self._remember(proposal, event.time, by, f"{verb}: ignored, {wrong.code}", state)
             return [dead(record, self.name, wrong.code, f"{verb} by {by}: {wrong.want}", wrong.remedy)]
+        self._only_of_one_policy(proposal, verb, expected, event.time, state)
         terms = self._terms(kept["tenant"], kept["proposal"], state)
         happening: Happening
         match verb:
@@ -193,13 +216,66 @@ class RollOut:
                 happening = RollBack(by, self._terms_back(kept, state), event.time)
         return self._apply(proposal, happening, event.time, dict(data), comment[:1000], state)
 
+    def _configured(self, record: Record, state: State) -> list[Output]:
+        """The first policy of a tenant is in force at once. What is in force needs no proposal: those are withdrawn."""
+        event = record.event
+        wrong = configuration_objection(self._keys, event)
+        if wrong is not None:
+            return [dead(record, self.name, wrong.code, f"{event.type}: wanted {wrong.want}", wrong.remedy)]
+        if self._ledger.configure(event, state):
+            return []
+        policy = Policy.from_data(event.data["policy"]).with_floors({})
+        if policy.hash != self._ledger.policy(event.tenant, state).hash:
+            return []
+        waiting = [p for p in live(event.tenant, POLICY, state) if rollout(p, state)["state"] == At.PROPOSED]
+        replaced = Replace("the configuration, which is again what is in force")
+        return [one for p in waiting for one in self._apply(p, replaced, event.time, None, "", state)]
+
+    def _would_push(self, kept: Mapping[str, Json], verb: str, state: State) -> str | None:
+        """The hash of the whole policy that this decision would push; None of one that pushes nothing."""
+        tenant, family = kept["tenant"], kept["proposal"]["family"]
+        if verb not in approval.PUSHING:
+            return None
+        if verb == "approved":
+            pushed = {part(family): kept["proposal"][part(family)], "digest": kept["digest"]}
+        else:
+            pushed = {part(family): self._ledger.before(kept, state).to_data()}
+        return self._ledger.whole(tenant, state, family, pushed).hash
+
+    def _only_of_one_policy(self, proposal: str, verb: str, policy: str | None, at: datetime, state: State) -> None:
+        """Whoever signed before, signed for another policy than would be pushed now: they have to look again."""
+        kept = rollout(proposal, state)
+        agreed = {"verb": verb, "policy": policy}
+        machine = Rollout.from_data(kept["rollout"])
+        stale = kept["agreed"] is not None and policy is not None and kept["agreed"] != agreed
+        if stale and (machine.approvals if verb == "approved" else machine.retreats):
+            fresh = replace(machine, approvals=()) if verb == "approved" else replace(machine, retreats=())
+            kept |= {"rollout": fresh.to_data(), "approvals": [] if verb == "approved" else kept["approvals"]}
+            state.put(f"rollout/{proposal}", kept)
+            self._remember(
+                proposal, at, None, "what would be pushed has changed: earlier signatures do not count", state
+            )
+            kept = rollout(proposal, state)
+        if policy is not None:
+            state.put(f"rollout/{proposal}", {**kept, "agreed": agreed})
+
+    def _show_what_would_be_pushed(self, tenant: str, state: State) -> None:
+        """For those who sign: kept with every proposal that has not ended."""
+        for proposal in [one for _, every in state.scan(f"live/{tenant}/") for one in every]:
+            kept = rollout(proposal, state)
+            waits, sent = kept["state"] in (At.PROPOSED, At.HALTED), kept["rollout"]["attempt"] > 0
+            pushes = self._would_push(kept, "approved", state) if waits else None
+            returns = self._would_push(kept, "rolled_back", state) if sent else None
+            if (kept["pushes"], kept["returns"]) != (pushes, returns):
+                state.put(f"rollout/{proposal}", {**kept, "pushes": pushes, "returns": returns})
+
     def _received(self, event: Event, state: State) -> list[Output]:
         if event.type not in ("receipt.confirmed.v1", "receipt.failed.v1"):
             return []
         change = state.get(f"change/{event.data['change']}")
         if change is None:
             return []
-        kept = _kept(change["proposal"], state)
+        kept = rollout(change["proposal"], state)
         store = event.data["store"]
         if kept["change"] == event.data["change"]:
             state.put(
@@ -222,9 +298,9 @@ class RollOut:
         return out
 
     def _busy(self, proposal: str, state: State) -> bool:
-        kept = _kept(proposal, state)
-        live = self._live(kept["tenant"], kept["proposal"]["family"], state)
-        return any(p != proposal and At(_kept(p, state)["state"]) in UNDERWAY for p in live)
+        kept = rollout(proposal, state)
+        others = live(kept["tenant"], kept["proposal"]["family"], state)
+        return any(p != proposal and At(rollout(p, state)["state"]) in UNDERWAY for p in others)
 
     # What follows
 
@@ -239,7 +315,7 @@ class RollOut:
     ) -> list[Output]:
         """Advance one rollout, keep it, and carry the effects out."""
         key = f"rollout/{proposal}"
-        kept = _kept(proposal, state)
+        kept = rollout(proposal, state)
         before = Rollout.from_data(kept["rollout"])
         after, effects = advance(before, happening)
         tenant, family = kept["tenant"], kept["proposal"]["family"]
@@ -264,9 +340,9 @@ class RollOut:
         else:
             state.delete(f"expiring/{proposal}")
         if after.state in ENDED:
-            state.put(f"live/{tenant}/{family}", [p for p in self._live(tenant, family, state) if p != proposal])
+            state.put(f"live/{tenant}/{family}", [p for p in live(tenant, family, state) if p != proposal])
         if after.state not in UNDERWAY | {At.ROLLED_BACK}:
-            self._sent_no_more(tenant, family, proposal, state)
+            self._ledger.sent_no_more(tenant, family, proposal, state)
         notes = "; ".join(effect.text for effect in effects if isinstance(effect, Note))
         by = decision["by"] if decision else None
         if notes or comment or after.state is not before.state:
@@ -275,70 +351,61 @@ class RollOut:
         return [one for effect in effects for one in self._carry_out(proposal, effect, at, state)]
 
     def _carry_out(self, proposal: str, effect: Effect, at: datetime, state: State) -> list[Output]:
-        kept = _kept(proposal, state)
+        kept = rollout(proposal, state)
         key, tenant, family = f"rollout/{proposal}", kept["tenant"], kept["proposal"]["family"]
         match effect:
             case Send(attempt):
                 out = self._others(proposal, UNDERWAY | {At.HALTED}, Replace(proposal), at, state)
                 state.put(key, {**kept, "enforced": False, "previous": None})
-                floor = from_data(kept["proposal"]["floor"])
+                what = self._ledger.amendment(tenant, family, kept["proposal"], state)
                 loosens = self._loosens(proposal, at, state)
-                return out + self._change(proposal, attempt, floor, kept["proposal"]["samples"], loosens, at, state)
+                return out + self._change(proposal, attempt, what, kept["proposal"]["samples"], loosens, at, state)
             case Restore(attempt):
                 out = self._others(proposal, UNDERWAY, Yield(proposal), at, state)
-                floor = self._floor_before(kept, state)
-                proved, loosens = _data(samples((), floor, self._policy)), self._still_loosens(proposal, state)
-                return out + self._change(proposal, attempt, floor, proved, loosens, at, state)
+                what = self._ledger.before(kept, state)
+                whole = self._ledger.whole(tenant, state, family, {part(family): what.to_data()}).read()
+                proved, loosens = _data(samples_of((), whole, family)), self._still_loosens(proposal, state)
+                return out + self._change(proposal, attempt, what, proved, loosens, at, state)
             case Enforced():
-                record = {"floor": kept["proposal"]["floor"], "proposal": proposal, **_proof(kept, at)}
-                state.put(key, {**kept, "enforced": True, "previous": self._lasting(tenant, family, proposal, state)})
-                state.put(f"floor/{tenant}/{family}", record)
-                self._sent_no_more(tenant, family, proposal, state)
+                name = part(family)
+                data = {name: kept["proposal"][name], "digest": kept["digest"], "proposal": proposal}
+                record = {**data, **proof(kept, at)}
+                previous = self._ledger.lasting(tenant, family, proposal, state)
+                state.put(key, {**kept, "enforced": True, "previous": previous})
+                self._ledger.enforce(tenant, family, record, state)
+                self._ledger.sent_no_more(tenant, family, proposal, state)
                 return self._others(proposal, {At.ENFORCED, At.ROLLED_BACK}, Replace(proposal), at, state)
             case Restored():
-                if kept["enforced"] and kept["previous"] is None:
-                    state.delete(f"floor/{tenant}/{family}")
-                elif kept["enforced"]:
-                    state.put(f"floor/{tenant}/{family}", {**kept["previous"], **_proof(kept, at)})
-                self._sent_no_more(tenant, family, proposal, state)
+                if kept["enforced"]:
+                    returned = kept["previous"] and {**kept["previous"], **proof(kept, at)}
+                    self._ledger.enforce(tenant, family, returned, state)
+                self._ledger.sent_no_more(tenant, family, proposal, state)
         return []
 
     def _others(
         self, proposal: str, states: Collection[At], happening: Happening, at: datetime, state: State
     ) -> list[Output]:
         """The family's other rollouts in these states."""
-        kept = _kept(proposal, state)
-        live = self._live(kept["tenant"], kept["proposal"]["family"], state)
-        others = [p for p in live if p != proposal and At(_kept(p, state)["state"]) in states]
+        kept = rollout(proposal, state)
+        every = live(kept["tenant"], kept["proposal"]["family"], state)
+        others = [p for p in every if p != proposal and At(rollout(p, state)["state"]) in states]
         return [one for other in others for one in self._apply(other, happening, at, None, "", state)]
-
-    def _floor_before(self, kept: Mapping[str, Json], state: State) -> Floor:
-        """What comes back when it goes: the floor it took the place of, or the one that is in force still."""
-        family = kept["proposal"]["family"]
-        record = kept["previous"] if kept["enforced"] else self._in_force(kept["tenant"], family, state)
-        return from_data(record["floor"]) if record else open_floor(family, "rolled-back/1")
-
-    def _sent_no_more(self, tenant: str, family: str, proposal: str, state: State) -> None:
-        key = f"sending/{tenant}/{family}"
-        sending = state.get(key)
-        if sending is not None and sending["proposal"] == proposal:
-            state.delete(key)
 
     def _loosens(self, proposal: str, at: datetime, state: State) -> Json:
         """Of a proposal that is being sent: how long its floor would be in force for, if it is one that ends."""
-        kept = _kept(proposal, state)
+        kept = rollout(proposal, state)
         lasts = self._lasts(kept, state) if kept["rollout"]["loosening"] else None
         return None if lasts is None else _loosening(kept, stamp(at + timedelta(seconds=lasts)))
 
     def _still_loosens(self, proposal: str, state: State) -> Json:
         """Of a going back: it loosens itself, or what returns is a loosening of another that has not ended."""
-        kept = _kept(proposal, state)
+        kept = rollout(proposal, state)
         if kept["expires"] is not None:
             return _loosening(kept, kept["expires"])
         if kept["enforced"]:
             return None
-        for other in self._live(kept["tenant"], kept["proposal"]["family"], state):
-            one = _kept(other, state)
+        for other in live(kept["tenant"], kept["proposal"]["family"], state):
+            one = rollout(other, state)
             if other != proposal and one["expires"] is not None and one["state"] in (At.ENFORCED, At.ROLLED_BACK):
                 return _loosening(one, one["expires"])
         return None
@@ -347,23 +414,20 @@ class RollOut:
         self,
         proposal: str,
         attempt: int,
-        floor: Floor,
+        what: Amendment,
         proved: Mapping[str, Json],
         loosens: Json,
         at: datetime,
         state: State,
     ) -> list[Output]:
-        """One change, to every store: the whole policy with this floor in it."""
-        kept = _kept(proposal, state)
+        """One change, to every store: the whole policy with this in it."""
+        kept = rollout(proposal, state)
         tenant, family = kept["tenant"], kept["proposal"]["family"]
         change = derived_id("change", proposal, str(attempt))
-        state.put(f"sending/{tenant}/{family}", {"proposal": proposal, "floor": floor.to_data()})
+        self._ledger.send(proposal, tenant, family, what, state)
         state.put(f"change/{change}", {"proposal": proposal, "attempt": attempt})
         state.put(f"rollout/{proposal}", {**kept, "change": change, "receipts": {}})
-        intent = {
-            "policy": self._policy.with_floors({}).to_data(),
-            "floors": self._floors(tenant, state),
-        }
+        whole = self._ledger.whole(tenant, state, family, {part(family): what.to_data()})
         return [
             (
                 "changes",
@@ -379,7 +443,8 @@ class RollOut:
                         "proposal": proposal,
                         "store": store,
                         "family": family,
-                        "intent": intent,
+                        "intent": whole.intent,
+                        "policy": whole.hash,
                         "approvals": kept["approvals"],
                         "samples": proved,
                         "loosens": loosens,
@@ -389,79 +454,43 @@ class RollOut:
             for store in self._stores
         ]
 
-    def _floors(self, tenant: str, state: State) -> dict[str, Json]:
-        """Every family's floor: being sent, else in force, else open."""
-        families = {*(state.get(f"families/{tenant}") or ()), *self._policy.floors}
-        floors: dict[str, Json] = {}
-        for family in sorted(families):
-            sending = state.get(f"sending/{tenant}/{family}")
-            record = sending or self._in_force(tenant, family, state)
-            floors[family] = record["floor"] if record else open_floor(family, "no-floor-yet/1").to_data()
-        return floors
-
-    def _in_force(self, tenant: str, family: str, state: State) -> dict[str, Json] | None:
-        """The record of the floor in force; that of the configuration where no change has touched it."""
-        record = state.get(f"floor/{tenant}/{family}")
-        if record is not None:
-            return dict(record)
-        floor = self._policy.floors.get(family)
-        if floor is None or is_open(floor):
-            return None
-        return {"floor": floor.to_data(), "proposal": None, **_NOT_PROVEN}
-
-    def _lasting(self, tenant: str, family: str, but: str, state: State) -> dict[str, Json] | None:
-        """The record of the floor in force; where a loosening is, of the one that returns when that ends.
-
-        `but` is the rollout that asks, which may be in force itself by now.
-        """
-        for proposal in self._live(tenant, family, state):
-            kept = _kept(proposal, state)
-            if proposal == but or kept["expires"] is None:
-                continue
-            if kept["state"] == At.ENFORCED:
-                return dict(kept["previous"]) if kept["previous"] else None
-            if kept["state"] == At.ROLLED_BACK:
-                return {"floor": kept["proposal"]["floor"], "proposal": proposal, **_NOT_PROVEN}
-        return self._in_force(tenant, family, state)
-
     def _lasts(self, kept: Mapping[str, Json], state: State) -> int | None:
-        """How long this floor is for where it loosens; None where what would return is no stricter, or is what the
-        vendor itself replaced: only what people lower against the vendor ends by itself.
+        """How long this is for where it loosens; None where what would return is no stricter, or where it may stay.
+
+        Only what people lower against the vendor, or excuse, ends by itself (`ratchet.amendment.lasts`).
         """
-        said = kept["proposal"]
-        returns = self._lasting(kept["tenant"], said["family"], said["proposal"], state)
+        tenant, family, proposal = kept["tenant"], kept["proposal"]["family"], kept["proposal"]["proposal"]
+        returns = self._ledger.lasting(tenant, family, proposal, state)
         if returns is None:
             return None
-        new, old = from_data(said["floor"]), from_data(returns["floor"])
-        if tightens(new, old) or succeeds(new, old):
-            return None
-        return self._approvers.loosening_lasts
+        new = self._ledger.amendment(tenant, family, kept["proposal"], state)
+        old = self._ledger.amendment(tenant, family, returns, state)
+        return None if tightens(new, old) or lasts(new, old) else self._approvers.loosening_lasts
 
     def _terms(self, tenant: str, data: Mapping[str, Json], state: State) -> Terms:
-        """Against every floor that it would take the place of: in force, to return, or being sent by another."""
-        floor, family = from_data(data["floor"]), data["family"]
+        """Against everything that it would take the place of: in force, to return, or being sent by another."""
+        family = data["family"]
+        new = self._ledger.amendment(tenant, family, data, state)
         against = [
-            self._in_force(tenant, family, state),
-            self._lasting(tenant, family, data["proposal"], state),
+            self._ledger.record(tenant, family, state),
+            self._ledger.lasting(tenant, family, data["proposal"], state),
             state.get(f"sending/{tenant}/{family}"),
         ]
-        others = [from_data(one["floor"]) for one in against if one and one.get("proposal") != data["proposal"]]
-        loosening = not all(tightens(floor, other) for other in others)
+        others = [one for one in against if one and one.get("proposal") != data["proposal"]]
+        loosening = not all(tightens(new, self._ledger.amendment(tenant, family, one, state)) for one in others)
         return Terms(loosening=loosening, quorum=self._approvers.quorum, lasts=self._approvers.loosening_lasts)
 
     def _terms_back(self, kept: Mapping[str, Json], state: State) -> Terms:
-        """Of going back: does the floor that returns let in what is refused now?"""
-        floor = self._floor_before(kept, state)
-        now = self._in_force(kept["tenant"], kept["proposal"]["family"], state)
-        loosening = now is not None and not tightens(floor, from_data(now["floor"]))
+        """Of going back: does what returns let in what is refused now?"""
+        tenant, family = kept["tenant"], kept["proposal"]["family"]
+        now = self._ledger.record(tenant, family, state)
+        returns = self._ledger.before(kept, state)
+        loosening = now is not None and not tightens(returns, self._ledger.amendment(tenant, family, now, state))
         return Terms(loosening=loosening, quorum=self._approvers.quorum, lasts=self._approvers.loosening_lasts)
-
-    def _live(self, tenant: str, family: str, state: State) -> list[str]:
-        return list(state.get(f"live/{tenant}/{family}") or ())
 
     def _remember(self, proposal: str, at: datetime, by: str | None, text: str, state: State) -> None:
         key = f"rollout/{proposal}"
-        kept = _kept(proposal, state)
+        kept = rollout(proposal, state)
         entry = {"at": stamp(at), "state": kept["state"], "by": by, "comment": text}
         history = kept["history"]
         if len(history) >= HISTORY:
@@ -469,26 +498,9 @@ class RollOut:
         state.put(key, {**kept, "history": [*history, entry]})
 
 
-_NOT_PROVEN: Mapping[str, Json] = {"change": None, "since": None, "stores": {}}
-"""Of a floor's record, as long as no receipt speaks of it."""
-
-
-def _kept(proposal: str, state: State) -> dict[str, Json]:
-    """A rollout's record; only ever asked of proposals that have one."""
-    kept = state.get(f"rollout/{proposal}")
-    if kept is None:
-        raise KeyError(f"no rollout {proposal}")
-    return dict(kept)
-
-
 def _loosening(kept: Mapping[str, Json], until: str) -> dict[str, Json]:
     """What a change says of the loosening that comes with it."""
     return {"proposal": kept["proposal"]["proposal"], "until": until, "by": kept.get("signed") or []}
-
-
-def _proof(kept: Mapping[str, Json], at: datetime) -> dict[str, Json]:
-    stores = {store: receipt["revision"] for store, receipt in kept["receipts"].items()}
-    return {"change": kept["change"], "since": stamp(at), "stores": stores}
 
 
 def _data(proved: Samples) -> dict[str, Json]:

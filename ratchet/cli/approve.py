@@ -85,8 +85,9 @@ def run(args: argparse.Namespace) -> int:
         if input(f"\nsign as {name}: {kind}? [y/N] ").strip().lower() not in ("y", "yes"):
             raise Fault("not-signed", "nothing was signed", "", Exit.REFUSED)
     said, attempt = row["proposal"], row["rollout"]["attempt"]
-    signature = sign(key, kind, said["hash"], attempt)
-    event = say_of_proposal(place, said, row["tenant"], kind, name, attempt, signature, args.reason)
+    policy = {"approved": row["pushes"], "rolled_back": row["returns"]}.get(kind)
+    signature = sign(key, kind, said["hash"], attempt, policy)
+    event = say_of_proposal(place, said, row["tenant"], kind, name, attempt, policy, signature, args.reason)
     if args.json:
         print_json(event.envelope())
     else:

@@ -72,6 +72,7 @@ def say_of_proposal(
     kind: str,
     by: str,
     attempt: int,
+    policy: str | None,
     signature: str,
     comment: str,
 ) -> Event:
@@ -81,6 +82,7 @@ def say_of_proposal(
         "proposal": proposal["proposal"],
         "hash": proposal["hash"],
         "attempt": attempt,
+        "policy": policy,
         "by": by,
         "signature": signature,
         "comment": comment,

@@ -18,31 +18,36 @@ def public(key: bytes) -> str:
 
 APPROVERS = Approvers(keys={"ada": public(ADA), "bob": public(BOB)})
 HASH = "7c" * 32
+PUSHED = "5e" * 32
 
 
 def test_what_is_signed_is_ascii_that_a_person_can_read() -> None:
-    assert message("approved", HASH, 2) == b"ratchet-approve:approved:" + HASH.encode() + b":2"
+    assert (
+        message("approved", HASH, 2, PUSHED) == b"ratchet-approve:approved:" + HASH.encode() + b":2:" + PUSHED.encode()
+    )
+    assert message("halted", HASH, 2, None) == b"ratchet-approve:halted:" + HASH.encode() + b":2:-"
 
 
 def test_a_named_approvers_signature_counts() -> None:
-    assert objection(APPROVERS, "approved", HASH, 0, "ada", sign(ADA, "approved", HASH, 0)) is None
+    assert objection(APPROVERS, "approved", HASH, 0, "ada", sign(ADA, "approved", HASH, 0, PUSHED), PUSHED) is None
 
 
 @pytest.mark.parametrize(
     ("verb", "hash", "by", "signature", "code"),
     [
-        ("approved", HASH, "eve", sign(ADA, "approved", HASH, 0), "not_an_approver"),
-        ("approved", HASH, "bob", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
-        ("approved", "8d" * 32, "ada", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
-        ("rolled_back", HASH, "ada", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
-        ("approved", HASH, "ada", sign(ADA, "approved", HASH, 1), "approval_signature_invalid"),
+        ("approved", HASH, "eve", sign(ADA, "approved", HASH, 0, PUSHED), "not_an_approver"),
+        ("approved", HASH, "bob", sign(ADA, "approved", HASH, 0, PUSHED), "approval_signature_invalid"),
+        ("approved", "8d" * 32, "ada", sign(ADA, "approved", HASH, 0, PUSHED), "approval_signature_invalid"),
+        ("rolled_back", HASH, "ada", sign(ADA, "approved", HASH, 0, PUSHED), "approval_signature_invalid"),
+        ("approved", HASH, "ada", sign(ADA, "approved", HASH, 1, PUSHED), "approval_signature_invalid"),
+        ("approved", HASH, "ada", sign(ADA, "approved", HASH, 0, "4d" * 32), "approval_signature_invalid"),
         ("approved", HASH, "ada", "", "approval_signature_invalid"),
         ("approved", HASH, "ada", "zz", "approval_signature_invalid"),
-        ("sung", HASH, "ada", sign(ADA, "approved", HASH, 0), "approval_signature_invalid"),
+        ("sung", HASH, "ada", sign(ADA, "approved", HASH, 0, PUSHED), "approval_signature_invalid"),
     ],
 )
 def test_any_other_does_not(verb: str, hash: str, by: str, signature: str, code: str) -> None:
-    reason = objection(APPROVERS, verb, hash, 0, by, signature)
+    reason = objection(APPROVERS, verb, hash, 0, by, signature, PUSHED)
     assert reason is not None
     assert reason.code == code
     assert reason.remedy
@@ -50,13 +55,13 @@ def test_any_other_does_not(verb: str, hash: str, by: str, signature: str, code:
 
 @given(verb=st.sampled_from(VERBS), by=st.text(max_size=8), signature=st.text(max_size=140))
 def test_nothing_that_is_sent_raises(verb: str, by: str, signature: str) -> None:
-    assert objection(APPROVERS, verb, HASH, 0, by, signature) is not None
+    assert objection(APPROVERS, verb, HASH, 0, by, signature, PUSHED) is not None
 
 
 def test_the_hash_covers_what_was_shown() -> None:
     shown = {"proposal": "p", "family": "snp/Milan", "floor": {"a": 1}, "before": None, "blast": {"refused": []}}
     assert proposal_hash({**shown, "why": "anything"}) == proposal_hash(shown)
-    for name in shown:
+    for name in (*shown, "policy", "policy_before"):
         assert proposal_hash({**shown, name: "another"}) != proposal_hash(shown)
 
 

@@ -81,7 +81,7 @@ def pipeline(path: Path) -> Iterator[tuple[Database, Embedded]]:
                     Verify(roots, Policy(), database.blobs),
                     Correlate(shipped(), DecisionKeys()),
                     Decide(roots, Policy(), Bounds(), database.blobs),
-                    RollOut(Policy(), Bounds(), Approvers(), ("git",)),
+                    RollOut(Policy(), Bounds(), Approvers(), ("git",), DecisionKeys()),
                     Push(()),
                 ],
             ),

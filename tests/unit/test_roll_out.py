@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet import sigma
+from ratchet import amendment, sigma
 from ratchet.appraise import Policy, objections
-from ratchet.approval import Approvers, DecisionKeys, proposal_hash, sign
+from ratchet.approval import Approvers, DecisionKeys, decision, proposal_hash, public_key, sign
 from ratchet.cli import assets
 from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
 from ratchet.floor import AmdFloor, Minimum, floor_hash, from_data, is_open
@@ -36,6 +36,8 @@ APPROVERS = Approvers(
     loosening_lasts=7 * 24 * 3600,
 )
 BOUNDS = Bounds(max_refused=5, max_fraction=1.0)
+OPERATOR = bytes(range(9, 41))
+KEYS_OF_THE_HOUSE = DecisionKeys(operators=(public_key(OPERATOR),))
 POLICY = Policy()
 STORES = ("git", "opa")
 
@@ -72,7 +74,7 @@ class World:
 
     def __init__(self, policy: Policy = POLICY, stores: tuple[str, ...] = STORES) -> None:
         self.state = Kept({})
-        self.stage = RollOut(policy, BOUNDS, APPROVERS, stores)
+        self.stage = RollOut(policy, BOUNDS, APPROVERS, stores, KEYS_OF_THE_HOUSE)
         self.at = AT
         self.letters: list[Event] = []
         self.sent: list[Event] = []
@@ -126,8 +128,13 @@ class World:
         kept = self.state.get(f"rollout/{proposal}")
         hash = kept["proposal"]["hash"] if kept else "00" * 32
         attempt = kept["rollout"]["attempt"] if kept else 0
-        signature = sign(KEYS[by], verb, hash, attempt)
-        signed = {"proposal": proposal, "hash": hash, "attempt": attempt, "by": by, "signature": signature}
+        shown = {"approved": "pushes", "rolled_back": "returns"}.get(verb)
+        policy = (kept[shown] if kept else "00" * 32) if shown else None
+        if shown and policy is None:
+            policy = "00" * 32  # nothing asks for it: whatever is signed then does not count
+        signature = sign(KEYS[by], verb, hash, attempt, policy)
+        signed = {"proposal": proposal, "hash": hash, "attempt": attempt, "policy": policy, "by": by}
+        signed |= {"signature": signature}
         self.said = {**signed, "comment": ""}
         return self.tell("decisions", f"decision.{verb}.v1", proposal, {**self.said, **changes})
 
@@ -216,7 +223,7 @@ def test_a_reviewed_floor_waits_for_a_named_approver() -> None:
 
 def test_beyond_the_bounds_nothing_goes_by_itself() -> None:
     world = World()
-    world.stage = RollOut(POLICY, Bounds(), APPROVERS, STORES)
+    world.stage = RollOut(POLICY, Bounds(), APPROVERS, STORES, KEYS_OF_THE_HOUSE)
     world.propose(floor(23), automatic=True)
     assert world.sent == []
 
@@ -224,7 +231,8 @@ def test_beyond_the_bounds_nothing_goes_by_itself() -> None:
 def test_decisions_that_do_not_count_are_dead_letters_and_change_nothing() -> None:
     world = World()
     proposal = world.propose(floor(20, exact=False))
-    good = sign(KEYS["ada"], "approved", world.rollout(proposal)["proposal"]["hash"], 0)
+    shown, pushes = world.rollout(proposal)["proposal"]["hash"], world.rollout(proposal)["pushes"]
+    good = sign(KEYS["ada"], "approved", shown, 0, pushes)
     for changes in (
         {"signature": "00" * 64},
         {"by": "eve"},
@@ -233,8 +241,11 @@ def test_decisions_that_do_not_count_are_dead_letters_and_change_nothing() -> No
         {"proposal": "nothing"},
         {"signature": 7},
         {"comment": ["no", "text"]},
-        {"signature": sign(KEYS["ada"], "rejected", world.rollout(proposal)["proposal"]["hash"], 0)},
-        {"attempt": 1, "signature": sign(KEYS["ada"], "approved", world.rollout(proposal)["proposal"]["hash"], 1)},
+        {"signature": sign(KEYS["ada"], "rejected", shown, 0, None)},
+        {
+            "attempt": 1,
+            "signature": sign(KEYS["ada"], "approved", shown, 1, pushes),
+        },
         {"attempt": False},
     ):
         assert world.decide(proposal, "ada", **changes) == []
@@ -260,7 +271,7 @@ def test_another_tenants_approver_says_nothing_here() -> None:
     world = World()
     proposal = world.propose(floor(20, exact=False))
     hash = world.rollout(proposal)["proposal"]["hash"]
-    signature = sign(KEYS["ada"], "approved", hash, 0)
+    signature = sign(KEYS["ada"], "approved", hash, 0, world.rollout(proposal)["pushes"])
     data = {"proposal": proposal, "hash": hash, "attempt": 0, "by": "ada", "signature": signature}
     assert world.tell("decisions", "decision.approved.v1", proposal, data, tenant="other") == []
     assert world.letters[-1].data["code"] == "decision_unknown_proposal"
@@ -606,6 +617,122 @@ def test_what_people_lower_against_the_vendor_ends_by_itself() -> None:
         world.enforce(back)
 
 
+def configured(world: World, policy: Policy) -> list[Event]:
+    """Somebody altered the configuration, and `ratchet up` put that on the log; the changes that come of it."""
+    world.at += timedelta(minutes=1)
+    data = {"policy": policy.to_data(), "by": "root"}
+    event = decision(OPERATOR, "configured", "policy", data, tenant="default", at=world.at, source="/cli")
+    out = world.stage.step([Record(0, "decisions", event)], world.state, world.at)
+    assert not [one for topic, one in out if topic == "dead-letters"]
+    return [one for _, one in out]
+
+
+def propose_policy(world: World, wanted: Policy, before: Policy) -> str:
+    blast = simulate(FLEET, None, floor(0), POLICY).to_data()
+    data = {
+        "proposal": derived_id("proposal", wanted.hash, str(world.count)),
+        "family": "policy",
+        "floor": None,
+        "before": None,
+        "policy": wanted.to_data(),
+        "policy_before": before.to_data(),
+        "exact": False,
+        "tightening": amendment.tightens(wanted, before),
+        "blast": blast,
+        "bound": BOUNDS.to_data(),
+        "automatic": False,
+        "why": "a test",
+        "cause": "c",
+        "families": [FAMILY],
+        "samples": {"refuse": [], "pass": []},
+    }
+    data["hash"] = proposal_hash(data)
+    world.tell("proposals", "proposal.made.v1", "policy", data)
+    return str(data["proposal"])
+
+
+BAD = "ba" * 48
+KNOWING = Policy(reference_values={"snp": {"ab" * 48: "known"}})
+WIDER = Policy(reference_values={"snp": {"ab" * 48: "known", BAD: "known"}})
+
+
+def test_a_tightenings_approval_carries_no_new_measurement() -> None:
+    """The configuration names a measurement more when a tightening is approved: it is not in what goes out."""
+    world = World(policy=KNOWING)
+    configured(world, KNOWING)
+    proposal = world.propose(floor(20, exact=False))
+    world.stage = RollOut(WIDER, BOUNDS, APPROVERS, STORES, KEYS_OF_THE_HOUSE)
+    configured(world, WIDER)
+    changes = world.decide(proposal, "ada")
+    assert changes
+    for change in changes:
+        assert BAD not in change.data["intent"]["policy"]["reference_values"]["snp"]
+        assert change.data["policy"] == world.said["policy"], "what is signed is what is pushed"
+        pushed = Policy.from_data({**change.data["intent"]["policy"], "floors": change.data["intent"]["floors"]})
+        assert pushed.hash == change.data["policy"], "which is also what verdicts name"
+
+
+def test_an_approval_counts_for_the_whole_policy_that_was_looked_at() -> None:
+    world = World(policy=KNOWING)
+    configured(world, KNOWING)
+    wider = propose_policy(world, WIDER, KNOWING)
+    assert world.decide(wider, "ada") == []
+    stale = world.rollout(wider)["pushes"]
+    # then something else comes into force
+    world.enforced(floor(20))
+    assert world.rollout(wider)["pushes"] != stale
+    assert world.decide(wider, "bob", policy=stale) == []
+    assert world.letters[-1].data["code"] == "decision_policy_mismatch"
+    assert world.decide(wider, "bob") == [], "what ada signed was another policy"
+    changes = world.decide(wider, "ada")
+    assert changes[0].data["intent"]["floors"][FAMILY] == floor(20).to_data()
+    assert BAD in changes[0].data["intent"]["policy"]["reference_values"]["snp"]
+
+
+def test_a_policy_that_knows_more_images_takes_the_quorum_and_stays() -> None:
+    world = World(policy=KNOWING)
+    configured(world, KNOWING)
+    wider = propose_policy(world, WIDER, KNOWING)
+    assert world.rollout(wider)["quorum"] == 2
+    world.decide(wider, "ada")
+    changes = world.decide(wider, "bob")
+    assert changes[0].data["loosens"] is None
+    world.enforce(changes)
+    assert world.rollout(wider)["state"] == "enforced"
+    assert world.tick(world.at + timedelta(days=30)) == []
+
+
+def test_a_policy_that_excuses_more_ends_by_itself_and_floors_go_on() -> None:
+    world = World(policy=KNOWING)
+    configured(world, KNOWING)
+    world.enforced(floor(20))
+    laxer = replace(KNOWING, may_be_impossible=("freshness",))
+    proposal = propose_policy(world, laxer, KNOWING)
+    world.decide(proposal, "ada")
+    changes = world.decide(proposal, "bob")
+    assert changes[0].data["loosens"]["by"] == ["ada", "bob"]
+    world.enforce(changes)
+    later = world.enforced(floor(22))
+    assert world.rollout(later)["change"]
+    assert world.sent[-1].data["intent"]["policy"]["may_be_impossible"] == ["freshness"]
+    back = world.tick(world.at + timedelta(days=8))
+    assert back[0].data["intent"]["policy"]["may_be_impossible"] == []
+    assert back[0].data["intent"]["floors"][FAMILY] == floor(22).to_data()
+
+
+def test_a_policy_that_asks_more_takes_one_approval_and_a_withdrawn_one_waits_no_longer() -> None:
+    world = World(policy=KNOWING)
+    configured(world, KNOWING)
+    stricter = replace(KNOWING, trusted_for=3600)
+    proposal = propose_policy(world, stricter, KNOWING)
+    assert world.rollout(proposal)["quorum"] == 1
+    configured(world, KNOWING)
+    assert world.rollout(proposal)["state"] == "superseded", "the configuration was put back"
+    again = propose_policy(world, stricter, KNOWING)
+    world.enforce(world.decide(again, "ada"))
+    assert world.state.get("policy/default")["policy"]["trusted_for"] == 3600
+
+
 # Whatever happens
 
 _FLOORS = st.builds(lambda a, b, exact: floor(a, b, exact=exact), st.integers(0, 3), st.integers(0, 3), st.booleans())
@@ -677,8 +804,9 @@ def test_how_records_are_batched_does_not_show() -> None:
     proposal = world.propose(floor(20, exact=False))
     kept = world.rollout(proposal)
     data = kept["proposal"]
-    signature = sign(KEYS["ada"], "approved", data["hash"], 0)
+    signature = sign(KEYS["ada"], "approved", data["hash"], 0, kept["pushes"])
     decision = {"proposal": proposal, "hash": data["hash"], "attempt": 0, "by": "ada", "signature": signature}
+    decision |= {"policy": kept["pushes"]}
     records = [
         Record(1, "proposals", Event("1" * 64, "/t", "proposal.made.v1", FAMILY, AT, "default", data)),
         Record(2, "decisions", Event("2" * 64, "/t", "decision.approved.v1", proposal, AT, "default", decision)),
