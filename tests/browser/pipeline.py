@@ -72,6 +72,7 @@ class Pipeline:
             "format": None,
             "endorsements": [],
             "challenge": None,
+            "vouched": True,
             "delivery": delivery,
             "hint": {"name": name, "region": name, "workload": name},
             "late": False,

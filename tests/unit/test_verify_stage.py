@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ratchet.advisory import shipped
-from ratchet.appraise import Policy
+from ratchet.appraise import Policy, appraise
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import BlobId, Event, Json, canonical, delivery_id, derived_id, digest
-from ratchet.evidence import MAX_EVIDENCE
+from ratchet.evidence import MAX_EVIDENCE, Proof
 from ratchet.ports import Record
 from streams import verify as verify_module
 from streams.clock import tick
@@ -22,7 +22,8 @@ from streams.embedded import Embedded
 from streams.sqlite import Database
 from streams.stage import Output, State
 from streams.state_digest import state_digest
-from streams.verify import SIGNALS, Verify, signal
+from streams.verdict_event import SIGNALS, signal
+from streams.verify import Verify
 
 MINUTE = timedelta(minutes=1)
 START = datetime(2026, 8, 14, 10, 45, 38, tzinfo=UTC)
@@ -109,7 +110,7 @@ def world(tmp_path: Path, corpus: Path) -> World:
 def test_a_real_quote_becomes_a_verdict_and_a_signal_under_the_machine_that_it_proves(world: World) -> None:
     # given Intel's collateral of that day, and a quote beside it
     world.document(TCB_INFO)
-    sent = world.evidence(UP_TO_DATE)
+    sent = world.evidence(UP_TO_DATE, vouched=True)
     world.minute()
     # then the verdict names the platform of the PCK certificate, and the documents it rests on
     verdict = world.verdict(sent)
@@ -154,6 +155,20 @@ def test_evidence_is_fresh_by_its_challenge_or_by_the_word_of_a_sender_that_is_t
     assert [told[id]["vouched"] for id in (unknown, vouched)] == [False, True]
     assert told[unknown]["received"] == told[unknown]["time"]
     assert told[unknown]["rejudged"] is None
+    # only of fresh evidence is it said which machine it speaks of: anybody may hold a quote that is of unknown age
+    assert told[unknown]["subject"] == told[contradicted]["subject"] == "hint:node-1"
+    assert told[vouched]["subject"].startswith(("ppid:", "platform:"))
+
+
+def test_a_signal_carries_the_proof_so_that_it_can_be_appraised_again(world: World) -> None:
+    world.document(TCB_INFO)
+    sent = world.evidence(UP_TO_DATE, vouched=True)
+    world.minute()
+    (told,) = world.all("signals")[0].data["signals"]
+    proof = Proof.from_data(told["proof"])
+    policy = Policy(may_be_impossible=("freshness", "executables", "floor", "identity"))
+    assert appraise(proof, policy, START).tier == world.verdict(sent).data["tier"] == "affirming"
+    assert told["measurements"]["rtmr0"] == proof.claims.measurements["rtmr0"]
 
 
 def test_out_of_date_is_not_forged(world: World) -> None:
