@@ -27,6 +27,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ratchet.admission import judge_measurement, objections, presented
+from ratchet.circumstances import Circumstances, Recognition
 from ratchet.event import Json, digest, stamp
 from ratchet.evidence import Claims, Outcome, Proof, StepName
 from ratchet.floor import ABSTAINS, is_open, shortfalls
@@ -42,7 +43,9 @@ __all__ = [
     "IDENTITY",
     "KNOWN",
     "NAMEABLE",
+    "Circumstances",
     "Policy",
+    "Recognition",
     "Verdict",
     "appraise",
     "objections",
@@ -146,7 +149,7 @@ class _Finding:
             self.barred.append(what)
 
 
-def appraise(proof: Proof, policy: Policy, at: datetime) -> Verdict:
+def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumstances | None = None) -> Verdict:
     """Judge what was proven, as of `at`. Pure, and raises for no evidence whatever.
 
     1. Not authentic: hardware and identity 99 where something failed, all else 0. Nothing in the claims counts.
@@ -158,12 +161,15 @@ def appraise(proof: Proof, policy: Policy, at: datetime) -> Verdict:
         proof: what `verify` found: the claims with their proof steps.
         policy: what is good enough.
         at: aware time to judge at.
+        circumstances: when the evidence came, who vouches for it, and whose machine it is; without, it came at `at`,
+            nobody vouches, and nobody asked whose machine it is.
 
     Raises:
         ValueError: `at` has no zone.
     """
     if at.tzinfo is None:
         raise ValueError("at= has no time zone: pass an aware datetime")
+    about = circumstances or Circumstances(received=at)
     found = _Finding(policy, dict.fromkeys((IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE), 2), [], [])
     for step in proof.steps:
         found.reasons.extend(step.reasons)
@@ -171,20 +177,24 @@ def appraise(proof: Proof, policy: Policy, at: datetime) -> Verdict:
     if claims is None or proof.unproven:
         _unproven(proof, found)
     else:
-        _steps(proof, found)
+        _steps(proof, found, about)
         _identity(claims, found)
+        _recognition(claims, found, about)
         _hardware(proof, claims, found)
         _configuration(proof, claims, found)
         _executables(claims, found)
     tier = _merged(found)
     until = None
     if tier in (Tier.AFFIRMING, Tier.WARNING):
-        until = at + timedelta(seconds=policy.trusted_for)
+        until = about.received + timedelta(seconds=policy.trusted_for)
+        if until <= at:
+            found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
         if proof.valid_until is not None:
             until = min(until, proof.valid_until)
         if until <= at:
             # Expired collateral fails a step of its own; this is for what expires in the very instant of judging.
-            found.not_checked(HARDWARE, "validity", _over(proof, at))
+            if proof.valid_until is not None and proof.valid_until <= at:
+                found.not_checked(HARDWARE, "validity", _over(proof, at))
             tier, until = _merged(found), None
     return Verdict(
         evidence=proof.evidence,
@@ -225,6 +235,11 @@ def _over(proof: Proof, at: datetime) -> Reason:
     )
 
 
+def _too_old(about: Circumstances, oldest: datetime) -> Reason:
+    got, want = stamp(about.received), f"evidence from after {stamp(oldest)}"
+    return Reason("proof_too_old", "age", got, want, "docs/policy.md, trusted_for", "let the machine attest again")
+
+
 def _unproven(proof: Proof, found: _Finding) -> None:
     """Step 1. A parse that failed says nothing of hardware: bytes that are no evidence accuse nobody."""
     for claim in found.vector:
@@ -240,7 +255,7 @@ def _unproven(proof: Proof, found: _Finding) -> None:
         found.barred.append(StepName.PARSE.value)
 
 
-def _steps(proof: Proof, found: _Finding) -> None:
+def _steps(proof: Proof, found: _Finding, about: Circumstances) -> None:
     """Step 2."""
     for step in proof.steps:
         if step.outcome is Outcome.PASSED:
@@ -257,6 +272,8 @@ def _steps(proof: Proof, found: _Finding) -> None:
             case StepName.COLLATERAL:
                 # Expired or unsound collateral is no better than none, and never excused.
                 found.not_checked(HARDWARE, "collateral (failed)" if failed else "collateral")
+            case StepName.FRESHNESS if about.vouched and not failed:
+                pass
             case StepName.FRESHNESS:
                 found.not_checked(IDENTITY, "freshness (failed)" if failed else "freshness")
 
@@ -276,6 +293,21 @@ def _identity(claims: Claims, found: _Finding) -> None:
                 "unmask the chip id (SNP: MASK_CHIP_ID off), or let the policy name `identity`",
             ),
         )
+
+
+def _recognition(claims: Claims, found: _Finding, about: Circumstances) -> None:
+    """Step 3, whose machine it is. 97: not recognised, and the verifier believes that it should be (AR4SI)."""
+    match about.recognition:
+        case Recognition.WAITING:
+            code, want = "machine_waits_for_enrolment", "an enrolled machine"
+        case Recognition.STRANGER:
+            code, want = "machine_not_enrolled", "an enrolled machine"
+        case Recognition.MOVED:
+            code, want = "machine_name_moved", "the machine that goes by this name"
+        case _:
+            return
+    remedy = f"if it is yours: `ratchet enrol {claims.platform}`; else find out who runs it under this name"
+    found.worse(IDENTITY, 97, Reason(code, "enrolment", claims.platform, want, AR4SI, remedy))
 
 
 class _Status(NamedTuple):
