@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+
+from ratchet.event import Event, Json
 
 STANDING = MappingProxyType(
     {
@@ -24,3 +27,26 @@ def standing(tier: str) -> str:
 def standing_in_full(tier: str) -> str:
     """A tier in plain words, with AR4SI's word behind it: `Trusted (AR4SI: affirming)`."""
     return f"{STANDING[tier]} (AR4SI: {tier})" if tier in STANDING else tier
+
+
+def simulated(alert: Mapping[str, Json]) -> str:
+    """A mark behind the title of an alert that rests on a simulated root."""
+    return " (simulated root)" if alert["facts"].get("attestation.simulated") else ""
+
+
+def summary(event: Event) -> str:
+    """What an event says, in one line; empty where its type and subject say it all."""
+    type, data = event.type, event.data
+    if type.startswith("alert."):
+        return f"[{data['level']}] {data['title']}{simulated(data)}"
+    if type == "verdict.reached.v1":
+        why = ", ".join(dict.fromkeys(reason["code"] for reason in data["reasons"]))
+        mark = " (simulated root)" if data["root"] and data["root"]["simulated"] else ""
+        return f"{data['hint']['name']} {standing(data['tier']).lower()}{mark}: {why}"
+    if type == "proposal.made.v1":
+        return f"{data['family']}: would refuse {len(data['blast']['refused'])} machines; {data['why']}"
+    if type.startswith(("receipt.", "store.")):
+        return f"{data['store']}: {data['outcome']}: {data['detail']}"
+    if type == "letter.dead.v1":
+        return f"{data['origin']}: {data['code']}: {data['detail']}"
+    return ""

@@ -39,7 +39,7 @@ from ratchet.approval import decision
 from ratchet.correlate.alerts import by_hand
 from ratchet.event import BlobId, Event, parse_time
 from ratchet.ports import Reader, Record
-from ratchet.words import standing
+from ratchet.words import standing, summary
 
 HERE = Path(__file__).parent
 
@@ -280,6 +280,7 @@ def environment() -> Environment:
         "tidy": phrases.tidy,
         "words": phrases.words,
         "standing": standing,
+        "summary": summary,
     }
     made.globals |= {
         "is_digest": re.compile(r"[0-9a-f]{64}").fullmatch,

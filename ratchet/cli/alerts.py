@@ -6,12 +6,11 @@ What you say is a signed event on the log: what, when, and the user who runs thi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import at_least_one, print_json, print_rows, short, table
-from ratchet.event import Json
+from ratchet.words import simulated
 
 EPILOG = """Examples: ratchet alerts --status open
           ratchet alerts --acknowledge 3f9c01ab --comment "INC-412"
@@ -26,11 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     act.add_argument("--acknowledge", metavar="ALERT", help="say that somebody looks at it")
     act.add_argument("--resolve", metavar="ALERT", help="say that it is over")
     parser.add_argument("--comment", default="", metavar="TEXT", help="kept with it")
-
-
-def simulated(alert: Mapping[str, Json]) -> str:
-    """A mark behind what rests on a simulated root."""
-    return " (simulated root)" if alert["facts"].get("attestation.simulated") else ""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ import argparse
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
 from ratchet.cli.output import at_least_one, plain, print_json, short
-from ratchet.cli.watch import what
 from ratchet.event import stamp
+from ratchet.words import summary
 
 EPILOG = """Examples: ratchet search "type:alert* AND level:high"
           ratchet search "machine:node-3 AND NOT tier:affirming" """
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
                 print_json(record.event.envelope())
             else:
                 e = record.event
-                said = plain(what(e) or e.subject)
+                said = plain(summary(e) or e.subject)
                 print(f"{stamp(e.time)[:19]}  {short(e.id)}  {e.type:<24} {said}")
     except BadQuery as bad:
         raise Fault(

@@ -6,12 +6,11 @@ import argparse
 import sys
 import time
 
-from ratchet.cli.alerts import simulated
 from ratchet.cli.errors import Exit
 from ratchet.cli.home import home
 from ratchet.cli.output import plain, print_json
 from ratchet.event import Event, stamp
-from ratchet.words import standing
+from ratchet.words import summary
 
 EPILOG = """Examples: ratchet watch
           ratchet watch --all --json | jq .data.tier"""
@@ -56,22 +55,4 @@ def _speaks(event: Event) -> bool:
 
 def line(event: Event) -> str:
     """One event in one line."""
-    return f"{stamp(event.time)[:19]}  {event.type:<22}  {plain(what(event) or event.subject)}"
-
-
-def what(event: Event) -> str:
-    """What an event says, in one line; empty where its type and subject say it all."""
-    type, data = event.type, event.data
-    if type.startswith("alert."):
-        return f"[{data['level']}] {data['title']}{simulated(data)}"
-    if type == "verdict.reached.v1":
-        why = ", ".join(dict.fromkeys(reason["code"] for reason in data["reasons"]))
-        mark = " (simulated root)" if data["root"] and data["root"]["simulated"] else ""
-        return f"{data['hint']['name']} {standing(data['tier']).lower()}{mark}: {why}"
-    if type == "proposal.made.v1":
-        return f"{data['family']}: would refuse {len(data['blast']['refused'])} machines; {data['why']}"
-    if type.startswith(("receipt.", "store.")):
-        return f"{data['store']}: {data['outcome']}: {data['detail']}"
-    if type == "letter.dead.v1":
-        return f"{data['origin']}: {data['code']}: {data['detail']}"
-    return ""
+    return f"{stamp(event.time)[:19]}  {event.type:<22}  {plain(summary(event) or event.subject)}"
