@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ratchet.enrolment import Rules
 from ratchet.event import Json, canonical, digest
 from ratchet.floor import Floor, accepting, from_data
 
@@ -40,6 +41,12 @@ the host can inject #VE on private memory; a migratable TD may leave the machine
 _Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){1,64}$")]
 
 
+class _GivenEnrolment(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    window: Annotated[int, Field(ge=0)] = 0
+    required: bool = True
+
+
 class _Given(BaseModel):
     """The types of a policy as people write it. Measurements in capitals would match nothing, and say nothing."""
 
@@ -52,6 +59,7 @@ class _Given(BaseModel):
     require_bits: dict[str, dict[str, bool | int]] = {}
     minimum_evaluation: int | None = None
     reference_values: dict[str, dict[_Hex, str]] = {}
+    enrolment: _GivenEnrolment = _GivenEnrolment()
     floors: dict[str, dict[str, Any]] = {}
 
 
@@ -75,6 +83,7 @@ class Policy:
         require_bits: tee -> bit -> value that it must have.
         minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
         reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
+        enrolment: which machines are ours.
         floors: family -> floor in force, each as `bind` gives it.
     """
 
@@ -86,6 +95,7 @@ class Policy:
     require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
     minimum_evaluation: int | None = None
     reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    enrolment: Rules = field(default_factory=Rules)
     floors: Mapping[str, Floor] = field(default_factory=dict)
     accepted: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Statuses admitted whatever their advisories, sorted."""
@@ -136,6 +146,7 @@ class Policy:
             require_bits=self.require_bits,
             minimum_evaluation=self.minimum_evaluation,
             reference_values=self.reference_values,
+            enrolment=self.enrolment,
             floors=dict(floors),
         )
 
@@ -158,6 +169,7 @@ class Policy:
             "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
             "minimum_evaluation": self.minimum_evaluation,
             "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
+            "enrolment": self.enrolment.to_data(),
             "floors": {family: floor.to_data() for family, floor in self.floors.items()},
         }
 
@@ -179,6 +191,8 @@ class Policy:
             given["accept"] = {status: tuple(allowed) for status, allowed in given["accept"].items()}
         if "may_be_impossible" in given:
             given["may_be_impossible"] = tuple(given["may_be_impossible"])
+        if "enrolment" in given:
+            given["enrolment"] = Rules.from_data(given["enrolment"])
         if "floors" in given:
             try:
                 given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
