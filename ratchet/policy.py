@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ratchet.enrolment import Rules
+from ratchet.evaluation import Evaluation
 from ratchet.event import Json, canonical, digest
 from ratchet.floor import Floor, accepting, from_data
 
@@ -58,6 +59,7 @@ class _Given(BaseModel):
     production: bool = True
     require_bits: dict[str, dict[str, bool | int]] = {}
     minimum_evaluation: int | None = None
+    evaluation: int | Literal["early", "standard"] = "early"
     reference_values: dict[str, dict[_Hex, str]] = {}
     enrolment: _GivenEnrolment = _GivenEnrolment()
     floors: dict[str, dict[str, Any]] = {}
@@ -82,6 +84,8 @@ class Policy:
         production: a debuggable guest is contraindicated, not merely a warning.
         require_bits: tee -> bit -> value that it must have.
         minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
+        evaluation: which of Intel's evaluations becomes a family's floor: `early`, `standard` or a number
+            (ratchet/evaluation.py). A floor in force says which one its family is judged by.
         reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
         enrolment: which machines are ours.
         floors: family -> floor in force, each as `bind` gives it.
@@ -94,6 +98,7 @@ class Policy:
     production: bool = True
     require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
     minimum_evaluation: int | None = None
+    evaluation: Evaluation = "early"
     reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     enrolment: Rules = field(default_factory=Rules)
     floors: Mapping[str, Floor] = field(default_factory=dict)
@@ -137,18 +142,7 @@ class Policy:
 
     def with_floors(self, floors: Mapping[str, Floor]) -> Self:
         """The same policy with these floors in force instead."""
-        return type(self)(
-            name=self.name,
-            trusted_for=self.trusted_for,
-            accept=self.accept,
-            may_be_impossible=self.may_be_impossible,
-            production=self.production,
-            require_bits=self.require_bits,
-            minimum_evaluation=self.minimum_evaluation,
-            reference_values=self.reference_values,
-            enrolment=self.enrolment,
-            floors=dict(floors),
-        )
+        return replace(self, floors=dict(floors))
 
     @property
     def hash(self) -> str:
@@ -168,6 +162,7 @@ class Policy:
             "production": self.production,
             "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
             "minimum_evaluation": self.minimum_evaluation,
+            "evaluation": self.evaluation,
             "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
             "enrolment": self.enrolment.to_data(),
             "floors": {family: floor.to_data() for family, floor in self.floors.items()},

@@ -1,17 +1,21 @@
-"""What a floor would do to the fleet as it is: machine by machine, named, and why; and how to prove it in a store."""
+"""What a change of policy would do to the fleet: guest by guest, named, and why; and how to prove it in a store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Self
+from typing import NamedTuple, Self
 
-from ratchet.appraise import KNOWN, Policy, objections, presented
-from ratchet.event import Json
-from ratchet.floor import ABSTAINS, Floor, open_floor, shortfalls
+from ratchet.appraise import KNOWN, Policy, appraise, objections, presented
+from ratchet.circumstances import Circumstances, Recognition
+from ratchet.event import Json, parse_time
+from ratchet.evidence import Proof
+from ratchet.floor import ABSTAINS, Floor, open_floor
 from ratchet.ports import Samples
 from ratchet.reason import Reason
+from ratchet.standing import Tier
 from ratchet.tighten import below, edge
 
 FROM_FLEET = 3
@@ -28,12 +32,16 @@ class Bounds:
     Attributes:
         max_refused: machines.
         max_fraction: of the family's machines, 0 to 1.
+        unseen_after: seconds after which a guest that was not seen counts no more, neither way.
     """
 
     max_refused: int = 0
     max_fraction: float = 0.0
+    unseen_after: int = 7 * 24 * 3600
 
     def __post_init__(self) -> None:
+        if self.unseen_after <= 0:
+            raise ValueError("bounds: unseen_after must be above 0 seconds")
         if self.max_refused < 0 or not 0 <= self.max_fraction <= 1:
             raise ValueError("bounds: max_refused must be at least 0, max_fraction between 0 and 1")
 
@@ -44,21 +52,25 @@ class Bounds:
 
     def to_data(self) -> dict[str, Json]:
         """As JSON."""
-        return {"max_refused": self.max_refused, "max_fraction": self.max_fraction}
+        return {
+            "max_refused": self.max_refused,
+            "max_fraction": self.max_fraction,
+            "unseen_after": self.unseen_after,
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Json]) -> Self:
         """The inverse of `to_data`."""
-        return cls(max_refused=data["max_refused"], max_fraction=data["max_fraction"])
+        return cls(**data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One machine that a floor would keep out.
+    """One guest of a machine that a change concerns.
 
     Attributes:
-        identity, hint, region: which machine, and where.
-        why: every shortfall.
+        identity, hint, region: of which machine, who sends for it, and where.
+        why: what is in its way: every reason.
     """
 
     identity: str
@@ -78,19 +90,24 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blast:
-    """The effect of a floor on a fleet.
+    """The effect of a change on a fleet, guest by guest: two guests of one machine may run on different terms.
 
     Attributes:
-        considered: machines of the family.
-        refused: those admitted now that fall below the floor.
-        already_refused: how many are not admitted now, whatever becomes of the floor.
-        unknown: those admitted now whose evidence does not attest all that the floor asks for.
+        considered: guests that the change concerns and that were seen lately.
+        refused: those admitted now that would not be; and those that another reason keeps out today, but the change
+            would refuse besides.
+        already_refused: how many are not admitted now, whatever becomes of the change.
+        unknown: as `refused`, where evidence does not attest all that is asked for.
+        admitted: those refused now that would be admitted.
+        unseen: those not seen for too long to count: they dilute no bound.
     """
 
     considered: int
     refused: tuple[Hit, ...]
     already_refused: int
     unknown: tuple[Hit, ...]
+    admitted: tuple[Hit, ...] = ()
+    unseen: tuple[Hit, ...] = ()
 
     def to_data(self) -> dict[str, Json]:
         """As JSON: `unknown` counts, `abstains` names."""
@@ -100,35 +117,123 @@ class Blast:
             "already_refused": self.already_refused,
             "unknown": len(self.unknown),
             "abstains": [hit.to_data() for hit in self.unknown],
+            "admitted": [hit.to_data() for hit in self.admitted],
+            "unseen": [hit.to_data() for hit in self.unseen],
         }
 
 
 def simulate(fleet: Iterable[Mapping[str, Json]], before: Floor | None, after: Floor, policy: Policy) -> Blast:
-    """What changing from one floor to another does to each machine, exactly as a store would decide.
+    """`effect` of one floor in the place of another, on its family alone.
 
     Args:
-        fleet: the latest genuine signal of each machine (docs/events.md); those of other families are passed over.
+        fleet: the latest fresh signal of each guest (docs/events.md).
         before: the floor in force; None where the family has none, and then nobody is refused by it now.
         after: the floor proposed.
-        policy: its reference values say who is refused already for what runs there.
+        policy: everything beside.
+    """
+    family = after.family
+    nothing = open_floor(family, "none in force")
+    return effect(
+        fleet, policy.with_floors({family: before or nothing}), policy.with_floors({family: after}), None, family
+    )
+
+
+def effect(
+    fleet: Iterable[Mapping[str, Json]],
+    before: Policy,
+    after: Policy,
+    at: datetime | None,
+    family: str | None = None,
+    unseen_after: timedelta | None = None,
+) -> Blast:
+    """What changing from one whole policy to another does to each guest, as stores and verdicts will decide.
+
+    Each guest's last fresh proof is appraised again under both, as if it attested the same now: admitted is what is
+    affirming. A signal without a proof is held against what a store asks.
+
+    Args:
+        fleet: the latest fresh signal of each guest.
+        before, after: policies with their floors.
+        at: aware time to judge at; None: the time of each signal.
+        family: that the change concerns; None for all.
+        unseen_after: guests not seen for so long count apart; None: none do.
     """
     considered = already = 0
     refused: list[Hit] = []
     unknown: list[Hit] = []
-    nothing = open_floor(after.family, "none in force")
-    for machine in sorted(fleet, key=lambda m: str(m["subject"])):
-        if machine["family"] != after.family:
+    admitted: list[Hit] = []
+    unseen: list[Hit] = []
+    for guest in sorted(fleet, key=_place):
+        if family is not None and guest["family"] != family:
+            continue
+        if at is not None and unseen_after is not None and parse_time(guest["time"]) <= at - unseen_after:
+            unseen.append(_hit(guest, ()))
             continue
         considered += 1
-        ask = _known(machine)
-        if objections(ask, {after.family: before or nothing}, policy.reference_values):
-            already += 1
+        was, now = _judge(guest, before, at), _judge(guest, after, at)
+        why = _more(was.objections, now.objections)
+        if was.admitted and not now.admitted:
+            why = _more(was.reasons, now.reasons) or now.reasons
+        elif was.objections or not now.objections:
+            already += not was.admitted and not now.admitted
+            admitted += [_hit(guest, _more(now.reasons, was.reasons))] if now.admitted and not was.admitted else []
             continue
-        why = shortfalls(after, ask["tcb"], ask["bits"])
-        if why:
-            hit = Hit(identity=machine["subject"], hint=machine["hint"], region=machine["region"], why=why)
-            (unknown if all(r.code == ABSTAINS for r in why) else refused).append(hit)
-    return Blast(considered=considered, refused=tuple(refused), already_refused=already, unknown=tuple(unknown))
+        (unknown if why and all(r.code == ABSTAINS for r in why) else refused).append(_hit(guest, why))
+    return Blast(
+        considered=considered,
+        refused=tuple(refused),
+        already_refused=already,
+        unknown=tuple(unknown),
+        admitted=tuple(admitted),
+        unseen=tuple(unseen),
+    )
+
+
+class _Judged(NamedTuple):
+    """What becomes of a guest under a policy: is it admitted, why not, and what a store would say of its claims."""
+
+    admitted: bool
+    reasons: tuple[Reason, ...]
+    objections: tuple[Reason, ...]
+
+
+def _judge(guest: Mapping[str, Json], policy: Policy, at: datetime | None) -> _Judged:
+    floors = policy.floors if guest["family"] in policy.floors else {**policy.floors, **_open(guest["family"])}
+    refusals = objections(_known(guest), floors, policy.reference_values)
+    proof = guest.get("proof")
+    if proof is None:
+        return _Judged(not refusals, refusals, refusals)
+    moment = at or parse_time(guest["time"])
+    about = Circumstances(
+        received=moment,
+        recognition=Recognition(guest.get("recognition") or Recognition.NOT_ASKED),
+        vouched=guest.get("vouched") is True,
+    )
+    verdict = appraise(Proof.from_data(proof), policy, moment, about)
+    return _Judged(verdict.tier is Tier.AFFIRMING, verdict.reasons, refusals)
+
+
+def _open(family: Json) -> dict[str, Floor]:
+    return {family: open_floor(family, "none in force")} if isinstance(family, str) else {}
+
+
+def _more(some: tuple[Reason, ...], others: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """Those of the others that are not among some, by what they say."""
+    said = {(r.code, r.component, str(r.want)) for r in some}
+    return tuple(r for r in others if (r.code, r.component, str(r.want)) not in said)
+
+
+def _place(guest: Mapping[str, Json]) -> tuple[str, str, str]:
+    return str(guest["subject"]), str(guest["hint"]), guest_name(guest)
+
+
+def guest_name(signal: Mapping[str, Json]) -> str:
+    """What tells the guests of one machine apart: who sends for it, and the instance or the image that it proves."""
+    return f"{signal['hint']}/{signal.get('instance') or signal.get('measurement') or ''}"
+
+
+def _hit(guest: Mapping[str, Json], why: tuple[Reason, ...]) -> Hit:
+    return Hit(identity=guest["subject"], hint=guest["hint"], region=guest["region"], why=why)
 
 
 def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -> Samples:

@@ -1,21 +1,30 @@
-"""The decide stage: what vendors ask of firmware, held against the fleet as it is, becomes proposals.
+"""The decide stage: what vendors ask and what operators configure, held against the fleet as it is, becomes proposals.
 
-A proposal is made when a floor is wanted that is not in force and was not proposed before in its place:
+A floor is proposed when one is wanted that is not in force and was not proposed before in its place:
 
-- on a TCB info that is sound, signed under a trusted root and newer than the last (evaluation number, then issue date);
+- on a TCB info that is sound, signed under a trusted root and newer than the last of its evaluation;
 - on a reviewed advisory, or a later review of one;
-- when the first machine of a family appears: until then nobody would be concerned, so nothing is proposed.
+- when the first machine of a family appears: until then nobody would be concerned, so nothing is proposed;
+- when another policy comes into force, which may want another evaluation or accept other statuses.
 
-A floor that no machine can meet, or that admits exactly the machines that the last proposal or, where there was none,
-the floor in force admits, is not proposed. So a stale evaluation that arrives late proposes nothing, nor does one that
-only gives its levels other dates.
+Which of Intel's evaluations is wanted is policy (ratchet/evaluation.py). A floor that no machine can meet is not
+proposed; nor is one of the same evaluation that admits exactly the machines that the last proposal or, where there was
+none, the floor in force admits. So a stale document that arrives late proposes nothing, nor one that only gives its
+levels other dates.
+
+A policy is proposed when the configuration says another than is in force (decision.configured.v1).
+
+The effect of a proposal is counted guest by guest (ratchet/simulate.py), on each one's last fresh proof. A machine that
+was retired (decision.retired.v1) counts no more until it attests again.
 
 State, each under the tenant:
-- `machine/<tenant>/<identity>` -> its latest genuine signal.
+- `machine/<tenant>/<identity>/<guest>` -> its latest fresh signal.
+- `retired/<tenant>/<identity>` -> when it was retired last.
 - `family/<tenant>/<family>` -> when its first machine was seen.
-- `tcb-info/<tenant>/<family>` -> {rank, floor}: the newest TCB info, read as a floor.
+- `tcb-info/<tenant>/<family>/<evaluation>` -> {issued, floor}: the newest TCB info of each evaluation, read as a floor.
 - `advisory/<tenant>/<advisory>` -> the latest review of a bulletin.
-- `in-force/<tenant>` -> {change, floors}: what the last change of the roll-out asked of stores.
+- `in-force/<tenant>` -> {change, policy, floors}: what the last change of the roll-out asked of stores; before the
+  first, the policy that was configured first, with change null.
 - `wanted/<tenant>/<family>` -> the floor proposed last.
 - `proposed/<tenant>/<family>/<hash>` -> the proposal of this floor in place of that one.
 """
@@ -23,54 +32,80 @@ State, each under the tenant:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from ratchet import amendment
 from ratchet.advisory import Advisory, combined
+from ratchet.amendment import POLICY
 from ratchet.appraise import Policy
-from ratchet.approval import proposal_hash
+from ratchet.approval import DecisionKeys, configuration_objection, decision_objection, proposal_hash
 from ratchet.collateral import Kind, Root, parse
+from ratchet.evaluation import choose
 from ratchet.event import BlobId, Event, Json, canonical, derived_id, digest, parse_time, stamp
-from ratchet.floor import Floor, IntelFloor, floor_hash, floors_from, from_data, is_open
+from ratchet.floor import Floor, IntelFloor, floor_hash, floors_from, from_data, is_open, open_floor
 from ratchet.ports import Blobs, Record
-from ratchet.simulate import Blast, Bounds, samples, simulate
+from ratchet.simulate import Blast, Bounds, effect, guest_name, samples_of
 from ratchet.tighten import attainable, same_effect, succeeds, tightens
+from streams.letters import dead
 from streams.stage import Output, State
 
 SOURCE = "/streams/decide"
 
 
 class Decide:
-    """changes, collateral, advisories, signals -> proposals."""
+    """changes, collateral, advisories, decisions, signals -> proposals, dead letters."""
 
     name = "decide"
 
-    def __init__(self, roots: Iterable[Root], policy: Policy, bounds: Bounds, blobs: Blobs) -> None:
-        """`bounds` say how far an exact tightening may reach by itself."""
+    def __init__(self, roots: Iterable[Root], policy: Policy, bounds: Bounds, blobs: Blobs, keys: DecisionKeys) -> None:
+        """`bounds` say how far an exact tightening may reach by itself; `keys` sign what operators decide."""
         self._roots = tuple(roots)
         self._policy = policy
         self._bounds = bounds
         self._blobs = blobs
+        self._keys = keys
 
     def step(self, batch: Sequence[Record], state: State, watermark: datetime) -> list[Output]:
         """In order of time; signals by their own times, not by those of the records that carry them."""
         out: list[Output] = []
-        for topic, event, signal in _ordered(batch):
-            match topic:
+        for record, signal in _ordered(batch):
+            match record.topic:
                 case "changes":
-                    self._in_force(event, state)
+                    out += self._in_force(record.event, state)
                 case "collateral":
-                    out += self._tcb_info(event, state)
+                    out += self._tcb_info(record.event, state)
                 case "advisories":
-                    out += self._advisory(event, state)
+                    out += self._advisory(record.event, state)
+                case "decisions":
+                    out += self._decided(record, state)
                 case "signals":
-                    out += self._machine(signal, event, state)
+                    out += self._machine(signal, record.event, state)
         return out
 
-    def _in_force(self, event: Event, state: State) -> None:
+    def _in_force(self, event: Event, state: State) -> list[Output]:
+        """Another policy beside the floors may want other floors."""
         key = f"in-force/{event.tenant}"
-        kept = state.get(key)
-        if kept is None or kept["change"] != event.data["change"]:
-            state.put(key, {"change": event.data["change"], "floors": event.data["intent"]["floors"]})
+        kept, intent = state.get(key), event.data["intent"]
+        if kept is not None and kept["change"] == event.data["change"]:
+            return []
+        before = self._policy_of(event.tenant, state)
+        held = {"change": event.data["change"], "policy": intent.get("policy") or None, "floors": intent["floors"]}
+        state.put(key, held)
+        after = self._policy_of(event.tenant, state)
+        if before.with_floors({}).hash == after.with_floors({}).hash:
+            return []
+        prefix = f"family/{event.tenant}/"
+        families = [name.removeprefix(prefix) for name, _ in state.scan(prefix)]
+        return [one for name in families for one in self._propose(event.tenant, name, event.time, event.id, state)]
+
+    def _policy_of(self, tenant: str, state: State) -> Policy:
+        """The whole policy in force."""
+        kept = state.get(f"in-force/{tenant}")
+        if kept is None:
+            return self._policy
+        policy = Policy.from_data(kept["policy"]) if kept["policy"] else self._policy
+        floors = {family: from_data(floor) for family, floor in kept["floors"].items()}
+        return policy.with_floors({**self._policy.floors, **floors})
 
     def _tcb_info(self, event: Event, state: State) -> list[Output]:
         data = event.data
@@ -81,16 +116,45 @@ class Decide:
             raise RuntimeError(f"the document {data['blob']} was digested, but its bytes are gone")
         known = [one for one in parse(raw, event.time, self._roots) if one.key == data["key"]]
         out: list[Output] = []
-        for floor in floors_from(known, self._policy, event.time):
-            issued = max(one.rank[1] for one in known if one.kind is Kind.INTEL_TCB_INFO)
-            key = f"tcb-info/{event.tenant}/{floor.family}"
+        for floor in floors_from(known, self._policy_of(event.tenant, state), event.time):
+            issued = stamp(max(one.rank[1] for one in known if one.kind is Kind.INTEL_TCB_INFO))
+            key = f"tcb-info/{event.tenant}/{floor.family}/{floor.evaluation:08}"
             kept = state.get(key)
-            rank = [floor.evaluation, stamp(issued)]
-            if kept is not None and kept["rank"] >= rank:
+            if kept is not None and kept["issued"] >= issued:
                 continue
-            state.put(key, {"rank": rank, "floor": floor.to_data()})
+            state.put(key, {"issued": issued, "floor": floor.to_data()})
             out += self._propose(event.tenant, floor.family, event.time, event.id, state)
         return out
+
+    def _decided(self, record: Record, state: State) -> list[Output]:
+        event = record.event
+        if event.type == "decision.configured.v1":
+            wrong = configuration_objection(self._keys, event)
+        elif event.type == "decision.retired.v1":
+            wrong = decision_objection(self._keys, event)
+        else:
+            return []
+        if wrong is not None:
+            return [dead(record, self.name, wrong.code, f"{event.type}: wanted {wrong.want}", wrong.remedy)]
+        return self._configured(event, state) if event.type == "decision.configured.v1" else self._retired(event, state)
+
+    def _retired(self, event: Event, state: State) -> list[Output]:
+        identity = str(event.data.get("identity"))
+        state.put(f"retired/{event.tenant}/{identity}", stamp(event.time))
+        for key, _ in list(state.scan(f"machine/{event.tenant}/{identity}/")):
+            state.delete(key)
+        return []
+
+    def _configured(self, event: Event, state: State) -> list[Output]:
+        """The first policy of a tenant is in force at once; of another a proposal is made."""
+        key, wanted = f"in-force/{event.tenant}", Policy.from_data(event.data["policy"])
+        if state.get(key) is None:
+            state.put(key, {"change": None, "policy": wanted.with_floors({}).to_data(), "floors": {}})
+            return []
+        in_force = self._policy_of(event.tenant, state)
+        if wanted.with_floors({}).hash == in_force.with_floors({}).hash:
+            return []
+        return [("proposals", self._policy_proposal(event, wanted.with_floors(in_force.floors), in_force, state))]
 
     def _advisory(self, event: Event, state: State) -> list[Output]:
         advisory = Advisory.from_data(event.data)
@@ -104,48 +168,69 @@ class Decide:
         return [one for family in families for one in self._propose(event.tenant, family, event.time, event.id, state)]
 
     def _machine(self, signal: Mapping[str, Json], event: Event, state: State) -> list[Output]:
-        if signal["genuine"] is not True or not isinstance(signal["family"], str):
+        if signal["genuine"] is not True or signal.get("fresh") is not True or not isinstance(signal["family"], str):
             return []
-        tenant, family = signal["tenant"], signal["family"]
-        key = f"machine/{tenant}/{signal['subject']}"
+        tenant, family, identity = signal["tenant"], signal["family"], signal["subject"]
+        if signal["time"] <= (state.get(f"retired/{tenant}/{identity}") or ""):
+            return []
+        key = f"machine/{tenant}/{identity}/{guest_name(signal)}"
         kept = state.get(key)
         if kept is not None and (kept["time"], kept["id"]) >= (signal["time"], signal["id"]):
             return []
         state.put(key, dict(signal))
+        if kept is None:
+            self._relaunched(signal, key, state)
         first = f"family/{tenant}/{family}"
         if state.get(first) is not None:
             return []
         state.put(first, signal["time"])
         return self._propose(tenant, family, parse_time(signal["time"]), signal["id"], state)
 
-    def _wanted(self, tenant: str, family: str, state: State) -> Floor | None:
-        kept = state.get(f"tcb-info/{tenant}/{family}")
-        if kept is not None:
-            return IntelFloor.from_data(kept["floor"])
+    def _relaunched(self, signal: Mapping[str, Json], key: str, state: State) -> None:
+        """A guest that is launched anew is another instance under the old name: what the name said before ends when
+        nobody would believe it any more.
+        """
+        lasts = timedelta(seconds=self._policy_of(signal["tenant"], state).trusted_for)
+        old = stamp(parse_time(signal["time"]) - lasts)
+        prefix = f"machine/{signal['tenant']}/{signal['subject']}/{signal['hint']}/"
+        for other, value in list(state.scan(prefix)):
+            if other != key and value["time"] <= old:
+                state.delete(other)
+
+    def _wanted(self, tenant: str, family: str, policy: Policy, at: datetime, state: State) -> Floor | None:
+        kept = [IntelFloor.from_data(one["floor"]) for _, one in state.scan(f"tcb-info/{tenant}/{family}/")]
+        if kept:
+            chosen = choose(kept, policy.evaluation, at)
+            return chosen and policy.bind(chosen)
         return combined((Advisory.from_data(a) for _, a in state.scan(f"advisory/{tenant}/")), family)
 
     def _propose(self, tenant: str, family: str, at: datetime, cause: str, state: State) -> list[Output]:
         if state.get(f"family/{tenant}/{family}") is None:
             return []
-        floor = self._wanted(tenant, family, state)
+        policy = self._policy_of(tenant, state)
+        floor = self._wanted(tenant, family, policy, at, state)
         if floor is None or not attainable(floor):
             return []
-        in_force = (state.get(f"in-force/{tenant}") or {"floors": {}})["floors"].get(family)
-        before = from_data(in_force) if in_force else self._policy.floors.get(family)
+        before = policy.floors.get(family)
         if before is not None and is_open(before):
             before = None
         last = state.get(f"wanted/{tenant}/{family}")
         # Held against the last proposal, not the floor in force: so one that waits is superseded when it is withdrawn.
-        if same_effect(floor, from_data(last) if last is not None else before):
+        held = policy.bind(from_data(last)) if last is not None else before
+        moves = isinstance(held, IntelFloor) and isinstance(floor, IntelFloor) and held.evaluation != floor.evaluation
+        if same_effect(floor, held) and not moves:
             return []
         mark = digest(canonical([floor_hash(floor), floor_hash(before)]))
         key = f"proposed/{tenant}/{family}/{mark}"
         if state.get(key) is not None:
             return []
-        made = self._proposal(tenant, family, floor, before, at, cause, state)
+        made = self._proposal(tenant, family, floor, before, policy, at, cause, state)
         state.put(key, made.data["proposal"])
         state.put(f"wanted/{tenant}/{family}", floor.to_data())
         return [("proposals", made)]
+
+    def _fleet(self, tenant: str, state: State) -> list[Mapping[str, Json]]:
+        return [signal for _, signal in state.scan(f"machine/{tenant}/")]
 
     def _proposal(
         self,
@@ -153,20 +238,25 @@ class Decide:
         family: str,
         floor: Floor,
         before: Floor | None,
+        policy: Policy,
         at: datetime,
         cause: str,
         state: State,
     ) -> Event:
-        fleet = [signal for _, signal in state.scan(f"machine/{tenant}/")]
-        blast = simulate(fleet, before, floor, self._policy)
+        fleet = self._fleet(tenant, state)
+        now = policy.with_floors({**policy.floors, family: before or open_floor(family, "none in force")})
+        then = policy.with_floors({**policy.floors, family: floor})
+        blast = effect(fleet, now, then, at, family, timedelta(seconds=self._bounds.unseen_after))
         tightening = tightens(floor, before)
         automatic, why = _verdict(floor, before, tightening, blast, self._bounds)
-        proved = samples(fleet, floor, self._policy)
         data: dict[str, Json] = {
             "proposal": derived_id("proposal", tenant, family, floor_hash(floor), floor_hash(before), cause),
             "family": family,
             "floor": floor.to_data(),
             "before": before.to_data() if before else None,
+            "policy": None,
+            "policy_before": None,
+            "diff": [],
             "exact": floor.provenance.exact,
             "tightening": tightening,
             "blast": blast.to_data(),
@@ -175,40 +265,88 @@ class Decide:
             "why": why,
             "cause": cause,
             "families": sorted({str(signal["family"]) for signal in fleet}),
-            "samples": {"refuse": [dict(s) for s in proved.refuse], "pass": [dict(s) for s in proved.admit]},
+            "samples": _samples(fleet, then, family),
         }
-        data["hash"] = proposal_hash(data)
-        return Event(
-            id=derived_id("proposal-event", data["proposal"]),
-            source=SOURCE,
-            type="proposal.made.v1",
-            subject=family,
-            time=at,
-            tenant=tenant,
-            data=data,
-        )
+        return _made(tenant, family, data, at)
+
+    def _policy_proposal(self, event: Event, wanted: Policy, in_force: Policy, state: State) -> Event:
+        """Of a configuration that was altered. Never by itself: no vendor signed it."""
+        fleet = self._fleet(event.tenant, state)
+        blast = effect(fleet, in_force, wanted, event.time, None, timedelta(seconds=self._bounds.unseen_after))
+        new, old = wanted.with_floors({}), in_force.with_floors({})
+        tightening = amendment.tightens(new, old)
+        needs = "waits for approval: it admits nothing more"
+        if not tightening:
+            stays = "once approved it stays" if amendment.lasts(new, old) else "it ends by itself"
+            needs = f"waits for a quorum: it may admit what the policy in force refuses, and {stays}"
+        data: dict[str, Json] = {
+            "proposal": derived_id("proposal", event.tenant, POLICY, new.hash, old.hash, event.id),
+            "family": POLICY,
+            "floor": None,
+            "before": None,
+            "policy": new.to_data(),
+            "policy_before": old.to_data(),
+            "diff": list(amendment.differences(new, old)),
+            "exact": False,
+            "tightening": tightening,
+            "blast": blast.to_data(),
+            "bound": self._bounds.to_data(),
+            "automatic": False,
+            "why": f"{needs}; {_counted(blast)}",
+            "cause": event.id,
+            "families": sorted({str(signal["family"]) for signal in fleet}),
+            "samples": _samples(fleet, wanted, POLICY),
+        }
+        return _made(event.tenant, POLICY, data, event.time)
 
 
-def _ordered(batch: Sequence[Record]) -> Iterator[tuple[str, Event, Mapping[str, Json]]]:
-    """(topic, event, signal or nothing), by time; of one time, changes and documents before signals."""
-    items: list[tuple[str, int, str, str, Event, Mapping[str, Json]]] = []
+def _made(tenant: str, family: str, data: Mapping[str, Json], at: datetime) -> Event:
+    return Event(
+        id=derived_id("proposal-event", data["proposal"]),
+        source=SOURCE,
+        type="proposal.made.v1",
+        subject=family,
+        time=at,
+        tenant=tenant,
+        data={**data, "hash": proposal_hash(data)},
+    )
+
+
+def _samples(fleet: Sequence[Mapping[str, Json]], policy: Policy, family: str) -> dict[str, Json]:
+    proved = samples_of(fleet, policy, family)
+    return {"refuse": [dict(s) for s in proved.refuse], "pass": [dict(s) for s in proved.admit]}
+
+
+def _ordered(batch: Sequence[Record]) -> Iterator[tuple[Record, Mapping[str, Json]]]:
+    """(record, signal or nothing), by time; of one time, changes, documents and decisions before signals."""
+    items: list[tuple[str, int, str, Record, Mapping[str, Json]]] = []
     for place, record in enumerate(batch):
         event = record.event
         if record.topic == "signals":
             for signal in event.data["signals"]:
-                items.append((signal["time"], len(batch), signal["id"], record.topic, event, signal))
+                items.append((signal["time"], len(batch), signal["id"], record, signal))
         else:
-            items.append((stamp(event.time), place, event.id, record.topic, event, {}))
+            items.append((stamp(event.time), place, event.id, record, {}))
     items.sort(key=lambda item: item[:3])
-    return ((topic, event, signal) for _, _, _, topic, event, signal in items)
+    return ((record, signal) for _, _, _, record, signal in items)
+
+
+def _counted(blast: Blast) -> str:
+    """The effect in one line."""
+    effect = f"would refuse {len(blast.refused)} of {blast.considered} guests"
+    if blast.unknown:
+        effect += f" and cannot tell of {len(blast.unknown)}"
+    if blast.admitted:
+        effect += f", and admit {len(blast.admitted)} more"
+    if blast.unseen:
+        effect += f"; {len(blast.unseen)} were not seen lately"
+    return effect
 
 
 def _verdict(floor: Floor, before: Floor | None, tightening: bool, blast: Blast, bounds: Bounds) -> tuple[bool, str]:
     """Whether it may go by itself, and why, in one line."""
     hit = len(blast.refused) + len(blast.unknown)
-    effect = f"would refuse {len(blast.refused)} of {blast.considered} machines"
-    if blast.unknown:
-        effect += f" and cannot tell of {len(blast.unknown)}"
+    effect = _counted(blast)
     if not tightening and succeeds(floor, before):
         return (
             False,
@@ -223,8 +361,8 @@ def _verdict(floor: Floor, before: Floor | None, tightening: bool, blast: Blast,
             f"waits for approval: reviewed by {floor.provenance.reviewed_by}, not signed by the vendor; {effect}",
         )
     if not bounds.hold(blast):
-        limit = f"{bounds.max_refused} machines and {bounds.max_fraction:.1%}"
+        limit = f"{bounds.max_refused} guests and {bounds.max_fraction:.1%}"
         return False, f"waits for approval: {effect}, beyond the bounds of {limit}"
     return True, f"goes by itself: exact, tighter, and within bounds; {effect}" if hit else (
-        "goes by itself: exact, tighter, and refuses no machine"
+        "goes by itself: exact, tighter, and refuses nobody"
     )

@@ -57,7 +57,7 @@ def stages(settings: Settings, blobs: Blobs) -> tuple[Stage, ...]:
         Digest(settings.roots, blobs),
         Verify(settings.roots, settings.policy, blobs),
         Correlate(settings.rules, settings.decision_keys),
-        Decide(settings.roots, settings.policy, settings.bounds, blobs),
+        Decide(settings.roots, settings.policy, settings.bounds, blobs, settings.decision_keys),
         RollOut(
             settings.policy,
             settings.bounds,

@@ -58,7 +58,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("digest", ("documents",), ("collateral", "advisories", "dead-letters")),
     Stage("verify", ("collateral", "changes", "evidence", "ticks"), ("verdicts", "signals", "dead-letters")),
     Stage("correlate", ("signals", "changes", "receipts", "decisions", "ticks"), ("alerts", "dead-letters")),
-    Stage("decide", ("changes", "collateral", "advisories", "signals"), ("proposals",)),
+    Stage("decide", ("changes", "collateral", "advisories", "decisions", "signals"), ("proposals", "dead-letters")),
     Stage("roll-out", ("receipts", "proposals", "decisions", "ticks"), ("changes", "dead-letters")),
     Stage("push", ("changes", "ticks"), ("receipts",)),
     Stage("notify", ("alerts", "changes", "receipts"), ()),

@@ -185,7 +185,7 @@ def settings(place: Home) -> Settings:
     return Settings(
         roots=roots(place),
         policy=policy(place),
-        bounds=Bounds(max_refused=config.bounds.max_refused, max_fraction=config.bounds.max_fraction),
+        bounds=Bounds(**config.bounds.model_dump()),
         approvers=approvers,
         operators=(public_key(place.operator_key()),),
         rules=rules(place),

@@ -103,6 +103,7 @@ class BoundsTable(_Table):
 
     max_refused: int = Field(0, ge=0, description="machines that an automatic tightening may newly refuse")
     max_fraction: float = Field(0.01, ge=0, le=1, description="the same as a share of the machines it concerns")
+    unseen_after: int = Field(7 * 86400, ge=60, description="seconds after which an unseen machine counts no more")
 
 
 class ApproversTable(_Table):

@@ -80,7 +80,7 @@ def pipeline(path: Path) -> Iterator[tuple[Database, Embedded]]:
                     Digest(roots, database.blobs),
                     Verify(roots, Policy(), database.blobs),
                     Correlate(shipped(), DecisionKeys()),
-                    Decide(roots, Policy(), Bounds(), database.blobs),
+                    Decide(roots, Policy(), Bounds(), database.blobs, DecisionKeys()),
                     RollOut(Policy(), Bounds(), Approvers(), ("git",), DecisionKeys()),
                     Push(()),
                 ],

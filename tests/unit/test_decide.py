@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from ratchet import advisory
-from ratchet.appraise import Policy
-from ratchet.approval import proposal_hash
+from ratchet.appraise import Policy, objections, presented
+from ratchet.approval import DecisionKeys, decision, proposal_hash, public_key
 from ratchet.collateral import parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import BlobId, Event, canonical, derived_id, digest, stamp
@@ -22,6 +23,8 @@ from ratchet.simulate import Bounds
 from streams.decide import Decide
 from streams.embedded import Kept
 
+OPERATOR = bytes(range(5, 37))
+KEYS = DecisionKeys(operators=(public_key(OPERATOR),))
 ICE_LAKE = "sgx/00606a000000"
 AT = datetime(2025, 6, 20, tzinfo=UTC)
 POLICY = Policy(accept={"SWHardeningNeeded": ("*",)})
@@ -46,12 +49,15 @@ class World:
 
     def __init__(self, policy: Policy = POLICY, bounds: Bounds | None = None) -> None:
         self.blobs = Blobs()
+        self.letters: list[Event] = []
         self.state = Kept({})
-        self.stage = Decide(vendor_roots(), policy, bounds or Bounds(max_refused=2, max_fraction=0.5), self.blobs)
+        self.stage = Decide(vendor_roots(), policy, bounds or Bounds(max_refused=2, max_fraction=0.5), self.blobs, KEYS)
 
     def step(self, *records: Record) -> list[Event]:
         ordered = sorted(records, key=lambda r: (r.event.time, r.topic, r.event.id))
-        return [event for _, event in self.stage.step(ordered, self.state, AT + timedelta(days=1))]
+        out = self.stage.step(ordered, self.state, AT + timedelta(days=1))
+        self.letters += [event for topic, event in out if topic == "dead-letters"]
+        return [event for topic, event in out if topic == "proposals"]
 
     def document(self, raw: bytes, at: datetime) -> list[Record]:
         blob = self.blobs.put(raw)
@@ -104,6 +110,7 @@ def sgx(name: str, *components: int, pcesvn: int = 13, at: datetime = AT, **chan
         "family": ICE_LAKE,
         "tee": "sgx",
         "genuine": True,
+        "fresh": True,
         "measurement": "ab" * 32,
         "debug": False,
         "tcb": {f"sgx.{n}": components[n] if n < len(components) else 255 for n in range(16)} | {"pcesvn": pcesvn},
@@ -125,6 +132,11 @@ def change(floor: Any, at: datetime, family: str = ICE_LAKE) -> Record:
         "changes",
         Event(derived_id("due", stamp(at)), "/streams/roll-out", "change.due.v1", "git", at, "default", data),
     )
+
+
+def decided(verb: str, subject: str, data: dict[str, Any], at: datetime) -> Record:
+    event = decision(OPERATOR, verb, subject, {**data, "by": "root"}, tenant="default", at=at, source="/cli")
+    return Record(1, "decisions", event)
 
 
 def reviewed(name: str, version: int, at: datetime, **changes: Any) -> Record:
@@ -342,7 +354,7 @@ def test_only_the_latest_genuine_word_of_a_machine_counts() -> None:
     world.step(signals(snp("b", 1, AT + 2 * hour, genuine=False), snp("c", 9, AT, genuine=False)))
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + 3 * hour))
     assert (made.data["blast"]["considered"], made.data["blast"]["refused"]) == (2, [])
-    assert world.state.get("machine/default/chip:a")["time"] == stamp(AT + hour)
+    assert world.state.get(f"machine/default/chip:a/a/{'ab' * 32}")["time"] == stamp(AT + hour)
 
 
 def test_tenants_do_not_see_each_other() -> None:
@@ -368,3 +380,100 @@ def test_how_records_are_batched_does_not_show(ice_lake: dict[int, bytes]) -> No
     assert len(at_once) == 3
     assert at_once == [one for record in records(single) for one in told(single.step(record))]
     assert dict(whole.state.scan("")) == dict(single.state.scan(""))
+
+
+# Guests, machines that went away, and what operators decide
+
+
+def test_a_proposal_says_of_every_guest_what_the_store_will_decide() -> None:
+    """Fifty guests of one machine, of which only the one that spoke last may run with SMT off."""
+    world = World()
+    guests = [snp("a", 23, instance=f"{n:02}", hint=f"guest-{n:02}", bits={"policy.smt": n != 50}) for n in range(51)]
+    world.step(signals(*guests))
+    floors = [{"family": "snp/Genoa", "minima": [{"bits": {"policy.smt": False}}]}]
+    (made,) = world.step(reviewed("AMD-SB-3027", 0, AT + timedelta(hours=1), floors=floors))
+    blast = made.data["blast"]
+    held = {"snp/Genoa": from_data(made.data["floor"])}
+    refused_by_the_store = [g for g in guests if objections(presented(g), held, {})]
+    assert (blast["considered"], len(blast["refused"])) == (51, len(refused_by_the_store)) == (51, 50)
+    assert {one["hint"] for one in blast["refused"]} == {one["hint"] for one in refused_by_the_store}
+
+
+def test_what_is_not_seen_for_a_week_dilutes_no_bound_and_is_listed_apart() -> None:
+    world = World()
+    world.step(signals(*(snp(f"gone{n}", 99, AT - timedelta(days=8)) for n in range(98)), snp("here", 20, AT)))
+    (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + timedelta(hours=1)))
+    blast = made.data["blast"]
+    assert (blast["considered"], len(blast["refused"]), len(blast["unseen"])) == (1, 1, 98)
+    assert "98 were not seen lately" in made.data["why"]
+
+
+def test_a_retired_machine_counts_no_more_until_it_attests_again() -> None:
+    world = World()
+    world.step(signals(snp("a", 20), snp("b", 20)))
+    world.step(decided("retired", "chip:a", {"identity": "chip:a", "comment": "sold"}, AT + timedelta(hours=1)))
+    assert world.letters == []
+    world.step(signals(snp("a", 20, AT + timedelta(minutes=30))))  # sent before, read after
+    (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + timedelta(hours=2)))
+    assert [one["hint"] for one in made.data["blast"]["refused"]] == ["b"]
+    world.step(signals(snp("a", 20, AT + timedelta(hours=3))))
+    (again,) = world.step(reviewed("AMD-SB-3030", 24, AT + timedelta(hours=4)))
+    assert [one["hint"] for one in again.data["blast"]["refused"]] == ["a", "b"]
+
+
+def test_nobody_retires_a_machine_without_the_operators_key() -> None:
+    world = World()
+    world.step(signals(snp("a", 20)))
+    good = decided("retired", "chip:a", {"identity": "chip:a", "comment": ""}, AT + timedelta(hours=1))
+    bad = replace(good.event, data={**good.event.data, "by": "somebody"})
+    assert world.step(Record(1, "decisions", bad)) == []
+    assert [one.data["code"] for one in world.letters] == ["decision_signature_invalid"]
+    assert list(world.state.scan("machine/")) != []
+
+
+def test_a_configuration_that_alters_the_policy_is_a_proposal_with_its_effect_and_its_difference_in_words() -> None:
+    image, other = "ab" * 32, "cd" * 32
+    known = Policy(reference_values={"snp": {image: "known"}})
+    world = World(policy=known)
+    first = decided("configured", "policy", {"policy": known.to_data()}, AT)
+    assert world.step(first) == [], "the first is in force at once"
+    world.step(signals(snp("a", 23), snp("b", 23, measurement=other)))
+    wider = replace(known, reference_values={"snp": {image: "known", other: "known"}})
+    (made,) = world.step(decided("configured", "policy", {"policy": wider.to_data()}, AT + timedelta(hours=1)))
+    data = made.data
+    assert (made.subject, data["family"], data["floor"], data["tightening"], data["automatic"]) == (
+        "policy", "policy", None, False, False,
+    )  # fmt: skip
+    assert data["policy"] == wider.to_data()
+    assert data["policy_before"] == known.to_data()
+    assert data["diff"] == [f"reference_values: snp.{other} is known   (LOOSER)"]
+    assert [one["hint"] for one in data["blast"]["admitted"]] == ["b"]
+    assert "once approved it stays" in data["why"]
+    assert data["hash"] == proposal_hash(data)
+    stricter = replace(known, reference_values={"snp": {image: "contraindicated"}})
+    (made,) = world.step(decided("configured", "policy", {"policy": stricter.to_data()}, AT + timedelta(hours=2)))
+    assert [one["hint"] for one in made.data["blast"]["refused"]] == ["a"]
+    assert made.data["tightening"] is True
+    assert world.step(decided("configured", "policy", {"policy": known.to_data()}, AT + timedelta(hours=3))) == []
+
+
+def test_which_evaluation_is_wanted_is_policy(ice_lake: dict[int, bytes]) -> None:
+    """June 2025: 17 is what Intel calls standard then, 19 what it calls early."""
+    for evaluation, wanted in (("early", 19), ("standard", 17), (18, 18), (16, None)):
+        world = World(policy=replace(POLICY, evaluation=evaluation))
+        for number in (17, 18, 19):
+            world.step(*world.document(ice_lake[number], AT - timedelta(days=1)))
+        made = world.step(signals(*fleet(world, ice_lake)))
+        assert [one.data["floor"]["evaluation"] for one in made] == ([wanted] if wanted else [])
+
+
+def test_another_policy_in_force_wants_another_floor(ice_lake: dict[int, bytes]) -> None:
+    world = World(policy=replace(POLICY, evaluation=17))
+    for number in (17, 19):
+        world.step(*world.document(ice_lake[number], AT - timedelta(days=1)))
+    (first,) = world.step(signals(*fleet(world, ice_lake)))
+    assert first.data["floor"]["evaluation"] == 17
+    changed = change(first.data["floor"], AT + timedelta(hours=1))
+    changed.event.data["intent"]["policy"] = replace(POLICY, evaluation="early").to_data()  # type: ignore[index]
+    (moved,) = world.step(changed)
+    assert (moved.data["before"]["evaluation"], moved.data["floor"]["evaluation"]) == (17, 19)
