@@ -29,6 +29,9 @@ from ratchet.policy import KNOWN, STATES, Policy
 POLICY = "policy"
 """The family of a proposal that changes the policy beside the floors."""
 
+LOOSER = "(LOOSER)"
+"""At the end of a difference that may admit more."""
+
 Amendment = Floor | Policy
 """What a proposal would put in force."""
 
@@ -65,7 +68,7 @@ def differences(new: Policy, old: Policy | None) -> tuple[str, ...]:
     """What changes, in words: one line for each difference, the wider ones said to be so."""
     if old is None:
         return ()
-    return tuple(f"{text}   (LOOSER)" if wider else text for text, wider in _differences(new, old))
+    return tuple(f"{text}   {LOOSER}" if wider else text for text, wider in _differences(new, old))
 
 
 def _beside_floors(policy: Policy) -> dict[str, Json]:

@@ -205,6 +205,9 @@ class Reader(Protocol):
     def floors(self) -> Sequence[Mapping[str, Json]]:
         """Floors in force, with provenance, by family."""
 
+    def policy(self, tenant: str) -> Mapping[str, Json] | None:
+        """The policy in force beside the floors: {policy, proposal, change, since, stores}; None before the first."""
+
     def notifiers(self) -> Sequence[Mapping[str, Json]]:
         """Who is told, how far each is, and which of them do not answer."""
 

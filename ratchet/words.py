@@ -44,7 +44,7 @@ def summary(event: Event) -> str:
         mark = " (simulated root)" if data["root"] and data["root"]["simulated"] else ""
         return f"{data['hint']['name']} {standing(data['tier']).lower()}{mark}: {why}"
     if type == "proposal.made.v1":
-        return f"{data['family']}: would refuse {len(data['blast']['refused'])} machines; {data['why']}"
+        return f"{data['family']}: {data['why']}"
     if type.startswith(("receipt.", "store.")):
         return f"{data['store']}: {data['outcome']}: {data['detail']}"
     if type == "letter.dead.v1":

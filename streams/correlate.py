@@ -16,7 +16,7 @@ from streams.stage import Output, State
 _ORDER = {"signals": 0, "changes": 1, "receipts": 2, "decisions": 3, "ticks": 4}
 """Of topics at equal time, as in streams/topology.py: a Tick comes after everything that happened by then."""
 
-_ON_ALERTS = frozenset({"decision.acknowledged.v1", "decision.resolved.v1"})
+_OURS = frozenset({"decision.acknowledged.v1", "decision.resolved.v1", "decision.retired.v1"})
 
 
 class Correlate:
@@ -39,7 +39,7 @@ class Correlate:
         letters: list[Output] = []
         for record in batch:
             event = record.event
-            if record.topic == "decisions" and event.type in _ON_ALERTS:
+            if record.topic == "decisions" and event.type in _OURS:
                 wrong = decision_objection(self._keys, event)
                 if wrong is not None:
                     letters.append(

@@ -25,6 +25,7 @@ State, each under the tenant:
 - `advisory/<tenant>/<advisory>` -> the latest review of a bulletin.
 - `in-force/<tenant>` -> {change, policy, floors}: what the last change of the roll-out asked of stores; before the
   first, the policy that was configured first, with change null.
+- `configured/<tenant>` -> {floors}: those of the policy that was configured last.
 - `wanted/<tenant>/<family>` -> the floor proposed last.
 - `proposed/<tenant>/<family>/<hash>` -> the proposal of this floor in place of that one.
 """
@@ -32,6 +33,7 @@ State, each under the tenant:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ratchet import amendment
@@ -149,12 +151,33 @@ class Decide:
         """The first policy of a tenant is in force at once; of another a proposal is made."""
         key, wanted = f"in-force/{event.tenant}", Policy.from_data(event.data["policy"])
         if state.get(key) is None:
-            state.put(key, {"change": None, "policy": wanted.with_floors({}).to_data(), "floors": {}})
+            data = wanted.to_data()
+            state.put(key, {"change": None, "policy": wanted.with_floors({}).to_data(), "floors": data["floors"]})
+            state.put(f"configured/{event.tenant}", {"floors": data["floors"]})
             return []
         in_force = self._policy_of(event.tenant, state)
-        if wanted.with_floors({}).hash == in_force.with_floors({}).hash:
-            return []
-        return [("proposals", self._policy_proposal(event, wanted.with_floors(in_force.floors), in_force, state))]
+        out: list[Output] = []
+        if wanted.with_floors({}).hash != in_force.with_floors({}).hash:
+            made = self._policy_proposal(event, wanted.with_floors(in_force.floors), in_force, state)
+            out.append(("proposals", made))
+        return out + self._configured_floors(event, wanted, in_force, state)
+
+    def _configured_floors(self, event: Event, wanted: Policy, in_force: Policy, state: State) -> list[Output]:
+        """Floors that the configuration says otherwise than before; never by themselves: no document is behind them."""
+        last = (state.get(f"configured/{event.tenant}") or {"floors": {}})["floors"]
+        state.put(f"configured/{event.tenant}", {"floors": wanted.to_data()["floors"]})
+        out: list[Output] = []
+        for family, floor in sorted(wanted.floors.items()):
+            before = in_force.floors.get(family)
+            if last.get(family) == floor.to_data() or same_effect(floor, before):
+                continue
+            tenant, at = event.tenant, event.time
+            made = self._proposal(tenant, family, floor, before, in_force, at, event.id, state)
+            why = f"waits for approval: written into the configuration; {made.data['why'].partition('; ')[2]}"
+            data = {**made.data, "exact": False, "automatic": False, "why": why}
+            state.put(f"wanted/{tenant}/{family}", floor.to_data())
+            out.append(("proposals", replace(made, data=data)))
+        return out
 
     def _advisory(self, event: Event, state: State) -> list[Output]:
         advisory = Advisory.from_data(event.data)

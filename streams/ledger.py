@@ -6,6 +6,7 @@ since, and the floor of every family. Each of these parts is in force when every
 State:
 - `floor/<tenant>/<family>` -> {floor, proposal, change, since, stores: {store: revision}}.
 - `policy/<tenant>` -> the same with {policy} in the place of {floor}: the policy beside the floors.
+- `configured/<tenant>` -> {floors}: those of the first policy that was configured.
 - `sending/<tenant>/<family>` -> {proposal, floor} or {proposal, policy}: approved, not proven yet.
 - `live/<tenant>/<family>` -> proposals that have not ended.
 - `families/<tenant>` -> families that the fleet has had.
@@ -22,7 +23,7 @@ from ratchet import amendment
 from ratchet.amendment import POLICY, Amendment
 from ratchet.appraise import Policy
 from ratchet.event import Event, Json, canonical, digest, stamp
-from ratchet.floor import from_data, is_open, open_floor
+from ratchet.floor import Floor, from_data, is_open, open_floor
 from ratchet.policy import hash_of
 from ratchet.rollout import State as At
 from streams.stage import State
@@ -109,9 +110,15 @@ class Ledger:
         key = f"policy/{event.tenant}"
         if state.get(key) is not None:
             return False
-        policy = Policy.from_data(event.data["policy"]).with_floors({})
-        state.put(key, {"policy": policy.to_data(), "proposal": None, **NOT_PROVEN})
+        policy = Policy.from_data(event.data["policy"])
+        state.put(f"configured/{event.tenant}", {"floors": policy.to_data()["floors"]})
+        state.put(key, {"policy": policy.with_floors({}).to_data(), "proposal": None, **NOT_PROVEN})
         return True
+
+    def _configured_floors(self, tenant: str, state: State) -> Mapping[str, Floor]:
+        """Floors that were configured with the first policy: in force until a proposal changes them."""
+        first = state.get(f"configured/{tenant}")
+        return Policy.from_data(first).floors if first is not None else self._configured.floors
 
     def policy(self, tenant: str, state: State) -> Policy:
         """The policy in force beside the floors."""
@@ -128,7 +135,7 @@ class Ledger:
         record = state.get(f"floor/{tenant}/{family}")
         if record is not None:
             return dict(record)
-        floor = self._configured.floors.get(family)
+        floor = self._configured_floors(tenant, state).get(family)
         if floor is None or is_open(floor):
             return None
         return {"floor": floor.to_data(), "proposal": None, **NOT_PROVEN}
@@ -195,7 +202,8 @@ class Ledger:
         floors: dict[str, Json] = {}
         sums: dict[str, str] = {}
         own = () if family == POLICY else (family,)
-        for name in sorted({*(state.get(f"families/{tenant}") or ()), *self._configured.floors, *own}):
+        given = self._configured_floors(tenant, state)
+        for name in sorted({*(state.get(f"families/{tenant}") or ()), *given, *own}):
             one = record if name == family else self._sent(tenant, name, state)
             if one is None:
                 one = {"floor": open_floor(name, "no-floor-yet/1").to_data()}

@@ -2,7 +2,7 @@
 
 State:
 - `document/<blob>` -> {known_from}: every document that was known, from which `Collateral` is built again at the start.
-- `floors/<tenant>` -> {change, floors}: those in force, from the last change.
+- `floors/<tenant>` -> {change, policy, floors}: those in force, from the last change.
 - `clock` -> {tick}: the last tick: evidence from before it is late.
 - `covered` -> {seen, to}: how many pieces of evidence were taken, and how many of them the batches of signals cover.
 """
@@ -93,11 +93,12 @@ class Verify:
             collateral.add(known)
 
     def _put_in_force(self, event: Event, state: State) -> None:
-        """Each store of a proposal gets its change; all carry the same intent."""
+        """Each store of a proposal gets its change; all carry the same intent: the whole policy."""
         key = f"floors/{event.tenant}"
-        kept = state.get(key)
+        kept, intent = state.get(key), event.data["intent"]
         if kept is None or kept["change"] != event.data["change"]:
-            state.put(key, {"change": event.data["change"], "floors": event.data["intent"]["floors"]})
+            held = {"change": event.data["change"], "policy": intent["policy"], "floors": intent["floors"]}
+            state.put(key, held)
             self._policies.pop(event.tenant, None)
 
     def _policy_of(self, tenant: str, state: State) -> Policy:
@@ -105,7 +106,9 @@ class Verify:
         if policy is None:
             kept = state.get(f"floors/{tenant}")
             floors = {family: from_data(floor) for family, floor in kept["floors"].items()} if kept else {}
-            policy = self._policy.with_floors({**self._policy.floors, **floors}) if floors else self._policy
+            given = kept.get("policy") if kept else None
+            base = Policy.from_data(given) if given else self._policy
+            policy = base.with_floors({**self._policy.floors, **floors}) if kept else base
             self._policies[tenant] = policy
         return policy
 

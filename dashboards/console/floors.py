@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dashboards.console import phrases
+from ratchet.amendment import LOOSER
 from ratchet.event import Json, parse_time
 
 Floor = Mapping[str, Json]
@@ -61,6 +62,14 @@ def _change(old: Row | None, new: Row | None) -> Change:
     else:
         way = "changed"
     return Change(new.label, old.value, new.value, way)
+
+
+def policy_changes(diff: list[str]) -> list[Change]:
+    """What a proposal of another policy changes, each with which way it goes."""
+    return [
+        Change(text.removesuffix(LOOSER).rstrip(), "", "", "looser" if text.endswith(LOOSER) else "tighter")
+        for text in diff
+    ]
 
 
 def title(family: str, before: Floor | None, after: Floor) -> str:

@@ -288,15 +288,28 @@ def proposal(row: Row) -> dict[str, Any]:
         "receipts": row.get("receipts") or {},
         "quorum": row.get("quorum"),
         "expires": row.get("expires"),
-        "title": floors.title(data["family"], data["before"], data["floor"]),
-        "source": floors.source(data["floor"]),
-        "changes": floors.changes(data["before"], data["floor"]),
+        "pushes": row.get("pushes"),
+        **_what_changes(data),
         "refused": refused,
         "already": already,
         "unknown": unknown,
         "stay": stay,
         "share": charts.share(parts),
         "regions": charts.bars(Counter(str(r.get("region") or "no region") for r in refused)),
+    }
+
+
+def _what_changes(data: Row) -> dict[str, Any]:
+    """The title of a proposal, its source and its changes, component by component."""
+    if data["floor"] is None:
+        first, *others = data["diff"] or ["nothing that judges"]
+        more = f" and {len(others)} more" if others else ""
+        found = floors.policy_changes(data["diff"])
+        return {"title": f"Policy: {first}{more}", "source": "the configuration", "changes": found}
+    return {
+        "title": floors.title(data["family"], data["before"], data["floor"]),
+        "source": floors.source(data["floor"]),
+        "changes": floors.changes(data["before"], data["floor"]),
     }
 
 

@@ -52,7 +52,24 @@ def _der(data: bytes) -> bytes:
 
 
 def policy(place: Home) -> Policy:
-    """The appraisal policy.
+    """The appraisal policy in force, where the log has one; until the first start the configured one.
+
+    Without floors once it is on the log: which are in force is the stages' to know.
+
+    Raises:
+        Fault: names the key.
+    """
+    from ratchet.appraise import Policy
+
+    configured = configured_policy(place)
+    if not place.database_path.is_file():
+        return configured
+    record = place.reader().policy(place.config.tenant)
+    return configured if record is None else Policy.from_data(record["policy"])
+
+
+def configured_policy(place: Home) -> Policy:
+    """The appraisal policy that the configuration asks for.
 
     Raises:
         Fault: names the key.

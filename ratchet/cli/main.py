@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("Look", "What could not be read, with its bytes"),
     "floors": ("Decide", "Minimum versions in force, and where each comes from"),
     "proposals": ("Decide", "Changes of floors that wait or have gone, machine by machine"),
+    "retire": ("Decide", "Say that a machine is gone"),
     "approve": ("Decide", "Sign a proposal (or reject it) with your key"),
     "state": ("Prove", "Digest of log, state, archive, Git and bundle"),
     "corpus": ("Prove", "Check or replay a manifest of real evidence"),

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
                     short(row["proposal"]["proposal"]),
                     row["state"],
                     row["proposal"]["family"],
-                    summary(row["proposal"]["floor"]),
+                    _at_least(row["proposal"]),
                     len(row["proposal"]["blast"]["refused"]),
                     explanation(row),
                 )
@@ -61,6 +61,26 @@ def explanation(row: Mapping[str, Json]) -> str:
     text = str(row["proposal"]["why"])
     waits, _, effect = text.partition(": ")
     return effect if effect and waits.startswith("waits for") and row["state"] != State.PROPOSED else text
+
+
+def _what_changes(said: Mapping[str, Json]) -> list[str]:
+    """From what to what, and where that was read."""
+    way = "tighter" if said["tightening"] else "LOOSER"
+    if said["floor"] is None:
+        first = f"policy    {way}, by the configuration"
+        return [first, *(f"  {plain(one)}" for one in said["diff"] or ("nothing that judges",))]
+    return [
+        f"from      {summary(said['before'])}",
+        f"to        {summary(said['floor'])}   {way}, {'exact' if said['exact'] else 'reviewed'}",
+        f"source    {provenance(said['floor']['provenance'])}",
+    ]
+
+
+def _at_least(said: Mapping[str, Json]) -> str:
+    """What is asked, in a few words."""
+    if said["floor"] is not None:
+        return summary(said["floor"])
+    return f"{len(said['diff'])} differences" if len(said["diff"]) != 1 else str(said["diff"][0])
 
 
 def find(rows: Sequence[Mapping[str, Json]], wanted: str) -> Mapping[str, Json]:
@@ -83,14 +103,13 @@ def describe(row: Mapping[str, Json]) -> str:
     lines = [
         f"proposal  {said['proposal']}",
         f"state     {row['state']}   ({explanation(row)})",
-        *([f"until     {row['expires'][:19]}Z: then the floor that it loosens returns"] if row["expires"] else []),
+        *([f"until     {row['expires'][:19]}Z: then what it loosens returns"] if row["expires"] else []),
         f"family    {said['family']}",
-        f"from      {summary(said['before'])}",
-        f"to        {summary(said['floor'])}   {'tighter' if said['tightening'] else 'LOOSER'}, "
-        f"{'exact' if said['exact'] else 'reviewed'}",
-        f"source    {provenance(said['floor']['provenance'])}",
-        f"refuses   {len(blast['refused'])} of {blast['considered']} machines now accepted; "
+        *_what_changes(said),
+        f"refuses   {len(blast['refused'])} of {blast['considered']} guests now accepted; "
         f"{blast['already_refused']} are refused already, {blast['unknown']} cannot be told",
+        f"admits    {len(blast.get('admitted', ()))} more; {len(blast.get('unseen', ()))} were not seen lately",
+        f"signs     {said['hash']}, pushing the whole policy {row.get('pushes') or '(nothing waits for approval)'}",
     ]
     lines += [
         f"  {plain(one['hint']):<24} {plain(one['region'] or '-'):<12} "

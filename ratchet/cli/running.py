@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ratchet.cli.composition import settings
+from ratchet.cli.composition import configured_policy, settings
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
 
@@ -43,9 +43,32 @@ def engine(place: Home) -> Iterator[Engine]:
     from streams.pipeline import sinks, stages
 
     place.create()  # for its owner alone, before a store puts its keys into it
-    wanted = settings(place)
     with closing(place.database()) as database, claimed(place):
+        configure(place, database)
+        wanted = settings(place)
         yield Engine(database, Embedded(database, stages(wanted, database.blobs)), Sinks(database, sinks(wanted)))
+
+
+def configure(place: Home, database: Database) -> None:
+    """Put the configured policy on the log, signed, where it is another than was put there last.
+
+    The first is in force at once; any other becomes a proposal (streams/decide.py).
+    """
+    from ratchet.approval import decision
+    from ratchet.cli.decisions import SOURCE, whoami
+
+    wanted, tenant = configured_policy(place), place.config.tenant
+    history = place.reader().history("decisions", POLICY_SUBJECT, 1)
+    last = next((one.event for one in history if one.event.tenant == tenant), None)
+    if last is not None and last.data.get("policy") == wanted.to_data():
+        return
+    data = {"policy": wanted.to_data(), "by": whoami()}
+    event = decision(place.operator_key(), "configured", POLICY_SUBJECT, data, tenant=tenant, at=now(), source=SOURCE)
+    database.log.append([("decisions", event)])
+
+
+POLICY_SUBJECT = "policy"
+"""Of what is decided about the policy of a tenant."""
 
 
 @contextmanager

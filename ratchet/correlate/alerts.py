@@ -161,6 +161,21 @@ def decide(memory: Memory, decision: Event) -> list[Event]:
     return [_say(memory, "alert.revised.v1", {**said, **who, "status": "acknowledged"}, entry, decision.time)]
 
 
+def retire(memory: Memory, decision: Event, subject: str) -> list[Event]:
+    """End every open alert on a machine that was retired."""
+    index = _index(decision.tenant, subject)
+    opened = memory.get(index) or {}
+    comment = _said(decision.data.get("comment"))
+    end = {"status": "resolved", "by": _said(decision.data.get("by")), "comment": f"the machine was retired: {comment}"}
+    out: list[Event] = []
+    for rule, entry in sorted(opened.items()):
+        said = memory.get(_key(entry["alert"]))
+        left = memory.get(index) or {}
+        _forget(memory, index, left, rule)
+        out += [_say(memory, "alert.resolved.v1", {**said, **end}, entry, decision.time)] if said else []
+    return out
+
+
 def by_hand(alert: Mapping[str, Json]) -> bool:
     """May a person resolve it? Not one on a policy itself (`policy:<family>`): a loosening that lasts must not be made
     to look over. The stores prove its end.

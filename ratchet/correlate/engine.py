@@ -15,6 +15,7 @@ from ratchet.correlate import observation as observed
 from ratchet.correlate.alerts import Hit
 from ratchet.correlate.memory import Memory, due_key, due_until
 from ratchet.correlate.observation import Observation, Signal
+from ratchet.correlate.retirement import retire
 from ratchet.event import Event, Json, parse_time, stamp
 from ratchet.reason import Reason
 from ratchet.sigma import Rule, RuleSet
@@ -112,7 +113,9 @@ class Correlator:
         return outputs
 
     def decision(self, memory: Memory, event: Event) -> list[Event]:
-        """A person's word on an alert; decisions on proposals are not for here."""
+        """A person's word on an alert or a machine; decisions on proposals are not for here."""
+        if event.type == "decision.retired.v1":
+            return retire(memory, event)
         if event.type not in ("decision.acknowledged.v1", "decision.resolved.v1"):
             return []
         return alerts.decide(memory, event)

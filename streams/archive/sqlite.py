@@ -180,6 +180,12 @@ class SqliteReader:
         """Floors in force, by tenant and family."""
         return self._state("roll-out", "floor/")
 
+    def policy(self, tenant: str) -> Mapping[str, Json] | None:
+        """The policy in force beside the floors; None where none was put on the log."""
+        rows = self._rows("SELECT value FROM state WHERE stage = 'roll-out' AND key = ?", f"policy/{tenant}")
+        found: Mapping[str, Json] | None = json.loads(rows[0][0]) if rows else None
+        return found
+
     def notifiers(self) -> Sequence[Mapping[str, Json]]:
         """Who is told, how far each is, and which of them do not answer."""
         rows = self._rows("SELECT key, value FROM state WHERE stage = 'notify' ORDER BY key")

@@ -179,8 +179,8 @@ def test_a_loosened_floor_says_until_when(place: Path, ratchet: Any, tmp_path: P
         drain(Home(place, {}))
         states.append(ratchet("proposals", id)[1])
     assert "LOOSER" in states[1]
-    assert "then the floor that it loosens returns" in states[1]
-    assert "then the floor that it loosens returns" not in states[0]
+    assert "then what it loosens returns" in states[1]
+    assert "then what it loosens returns" not in states[0]
     assert "LOOSENED until" in ratchet("floors")[1]
 
 
@@ -273,3 +273,40 @@ def test_a_file_of_real_evidence_is_verified(corpus: Path, tmp_path: Path, capsy
     assert said["proof"]["genuine"] is True
     assert said["proof"]["tcb"]["merged"] == "UpToDate"
     assert said["vector"]["hardware"] == 2
+
+
+def test_a_changed_configuration_is_a_proposal_and_not_in_force_until_it_is_approved(place: Path, ratchet: Any) -> None:
+    toml = place / "ratchet.toml"
+    before = toml.read_text()
+    image = "5a" * 48
+    toml.write_text(
+        before.replace("[policy.reference_values.snp]", f'[policy.reference_values.snp]\n{image} = "known"')
+    )
+    try:
+        drain(Home(place, {}))
+        (row,) = [r for r in rows(ratchet("proposals", "--json")[1]) if r["proposal"]["family"] == "policy"]
+        id = row["proposal"]["proposal"]
+        assert row["state"] == "proposed"
+        assert f"snp.{image} is known" in ratchet("proposals", id)[1]
+        assert row["pushes"] in ratchet("approve", id, "--dry-run")[1], "what is signed is shown"
+
+        def in_force() -> bool:
+            record = Home(place, {}).reader().policy("default")
+            return record is not None and image in json.dumps(record["policy"]["reference_values"])
+
+        assert not in_force()
+        assert ratchet("approve", short(id), "--as", "demo", "--yes")[0] == 0
+        drain(Home(place, {}))
+        assert in_force()
+        assert "policy" in ratchet("proposals")[1]
+        assert "enforced" in ratchet("proposals", id)[1]
+    finally:
+        toml.write_text(before)
+
+
+def test_a_machine_is_retired_by_who_is_logged_in(place: Path, ratchet: Any) -> None:
+    machine = rows(ratchet("fleet", "--json")[1])[0]
+    assert ratchet("retire", "no such machine")[0] == 2
+    assert ratchet("retire", machine["identity"], "--comment", "sold")[0] == 0
+    drain(Home(place, {}))
+    assert machine["identity"] not in {row["identity"] for row in rows(ratchet("fleet", "--json")[1])}

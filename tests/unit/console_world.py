@@ -72,6 +72,9 @@ class Memory:
     def floors(self) -> Sequence[Mapping[str, Json]]:
         return self.in_force
 
+    def policy(self, tenant: str) -> Mapping[str, Json] | None:
+        return None
+
     def notifiers(self) -> Sequence[Mapping[str, Json]]:
         return self.told
 

@@ -659,6 +659,20 @@ def test_an_open_loosening_is_not_resolved_by_hand(world: World) -> None:
     assert seen.data["status"] == "acknowledged"
 
 
+def test_a_retired_machine_has_no_standing_no_alerts_and_is_not_missed(world: World) -> None:
+    world.hears(signal("n1", NOON, tier="contraindicated", trusted_until=None, debug=True))
+    assert world.rules() == {"debug-enabled"}
+    subject = world.said[0].data["subject"]
+    data = {"identity": subject, "comment": "sold", "by": "mara"}
+    event = signed_decision(OPERATOR, "retired", subject, data, tenant="acme", at=NOON + HOUR, source="/cli")
+    [ended] = world.takes(Record(-1, "decisions", event))
+    assert (ended.type, ended.data["by"]) == ("alert.resolved.v1", "mara")
+    assert world.state.get(f"standing/acme/{subject}") is None
+    assert world.ticks(NOON + 1000 * HOUR) == [], "nobody waits for it"
+    world.hears(signal("n1", NOON + 1001 * HOUR))
+    assert world.state.get(f"standing/acme/{subject}") is not None, "what it sends later is heard"
+
+
 def test_decisions_that_mean_nothing_do_nothing(world: World) -> None:
     [raised] = world.hears(forged())
     alert = raised.data["alert"]
