@@ -12,8 +12,8 @@ from ratchet.ports import Blobs, Log
 MAX_DOCUMENT = 8 * 1024 * 1024
 """Bytes of a vendor document; the largest real one (a CRL, a collateral bundle) is below 300 KiB."""
 
-MAX_CHALLENGE = 64
-"""Bytes: what report data holds."""
+MIN_CHALLENGE, MAX_CHALLENGE = 16, 64
+"""Bytes: fewer could be met by chance or be tried in advance (RFC 9334, 10.2), more does report data not hold."""
 
 
 class Rejected(ValueError):
@@ -130,5 +130,5 @@ def _bounded(delivery: Delivery) -> None:
         raise Rejected("too-large", f"{size} bytes of evidence and endorsements: at most {4 * MAX_EVIDENCE}")
     if len(delivery.endorsements) > 8:
         raise Rejected("endorsements", "at most 8 endorsements")
-    if delivery.challenge is not None and not 1 <= len(delivery.challenge) <= MAX_CHALLENGE:
-        raise Rejected("challenge", f"a challenge has 1 to {MAX_CHALLENGE} bytes")
+    if delivery.challenge is not None and not MIN_CHALLENGE <= len(delivery.challenge) <= MAX_CHALLENGE:
+        raise Rejected("challenge", f"a challenge has {MIN_CHALLENGE} to {MAX_CHALLENGE} bytes")

@@ -16,8 +16,9 @@ that is configured as one that gives challenges, a collector that made it and as
 was; of another the whole delivery is refused, for without the challenge it would be another delivery. In the same way
 only the configuration says of a sender that it vouches for freshness; no request can.
 
-Every sender has a bearer token (RFC 6750, 2.1), of which only the SHA-256 is kept, a size limit and a rate. Answers are
-problem details (RFC 9457) with a stable `code`.
+Every sender has a bearer token (RFC 6750, 2.1), of which only the SHA-256 is kept, a size limit, a rate and a number of
+bytes for each UTC day. When the disk is nearly full nothing is taken any more, so that what was taken before can still
+be judged and read. Answers are problem details (RFC 9457) with a stable `code`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -41,7 +43,7 @@ from starlette.routing import Route
 from collectors.delivery import Delivery, Rejected, accept
 from ratchet.event import Json
 from ratchet.evidence import MAX_EVIDENCE, Format
-from ratchet.ports import Blobs, Log
+from ratchet.ports import Blobs, Log, NoSpace
 
 MAX_BODY = 4 * MAX_EVIDENCE
 """Bytes of a request: evidence and endorsements in base64, with room for the rest."""
@@ -65,6 +67,7 @@ class Sender:
         gives_challenges: it makes challenges, and is believed what it asked; never an attester itself.
         vouches_freshness: what it delivers is believed to be fresh without a challenge: a collector that reads a log to
             which only trusted parties write, as they write it; never an attester itself.
+        bytes_per_day: evidence and endorsements that it may bring on one UTC day.
     """
 
     name: str
@@ -73,12 +76,21 @@ class Sender:
     burst: int = 200
     gives_challenges: bool = False
     vouches_freshness: bool = False
+    bytes_per_day: int = 4 << 30
 
 
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
     at: float = field(default=0.0)
+
+
+@dataclass(slots=True)
+class _Day:
+    """What one sender brought on a UTC day."""
+
+    date: date
+    taken: int
 
 
 class Entrance:
@@ -90,6 +102,8 @@ class Entrance:
         tenant: whose they are.
         now: the wall clock; gives a delivery its time.
         monotonic: seconds, for the rates.
+        room: whether the disk has room for more evidence.
+        taken: bytes that each sender, by name, has brought today already.
     """
 
     def __init__(
@@ -100,20 +114,28 @@ class Entrance:
         tenant: str,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
+        room: Callable[[], bool] = lambda: True,
+        taken: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._senders = senders
         self._log, self._blobs, self._tenant, self._now, self._monotonic = log, blobs, tenant, now, monotonic
         self._buckets: dict[str, _Bucket] = {s.name: _Bucket(float(s.burst)) for s in senders}
+        self._room = room
+        today = now().astimezone(UTC).date()
+        self._days = {s.name: _Day(today, taken.get(s.name, 0)) for s in senders}
 
     def app(self) -> Starlette:
         """The ASGI application."""
-        return Starlette(
+        made = Starlette(
             routes=[
                 Route("/v1/evidence", self._post, methods=["POST"]),
                 Route("/healthz", _health, methods=["GET"]),
             ],
             exception_handlers={404: _not_found, 405: _not_allowed},
         )
+        # Starlette would redirect `/v1/evidence/` to whatever place the Host header names.
+        made.router.redirect_slashes = False
+        return made
 
     async def _post(self, request: Request) -> Response:
         sender = self._who(request)
@@ -122,12 +144,22 @@ class Entrance:
         wait = self._take(sender)
         if wait > 0:
             return _problem(429, "too-many", "this sender's rate is used up", {"Retry-After": str(math.ceil(wait))})
+        if not self._room():
+            return _full()
         try:
+            _plain(request)
             body = await _body(request)
             delivery = _read(request, body)
             if delivery.challenge is not None and not sender.gives_challenges:
                 raise Rejected("challenge-not-yours", "this sender gives no challenges: it would vouch for itself")
             delivery = replace(delivery, vouched=sender.vouches_freshness)
+            if wait := self._take_bytes(sender, len(delivery.raw) + sum(len(one) for one in delivery.endorsements)):
+                return _problem(
+                    429,
+                    "quota",
+                    f"this sender brought its {sender.bytes_per_day} bytes of today (UTC)",
+                    {"Retry-After": str(wait)},
+                )
             event, new = await run_in_threadpool(
                 accept, delivery, self._log, self._blobs, f"/collectors/http/{sender.name}", self._tenant, self._now()
             )
@@ -135,6 +167,12 @@ class Entrance:
             return _problem(413, "too-large", f"a request is at most {MAX_BODY} bytes")
         except Rejected as rejected:
             return _problem(422, rejected.code, rejected.why)
+        except _Encoded as encoded:
+            return _problem(
+                415, "content-encoding", f"{encoded}: a body is sent as it is", {"Accept-Encoding": "identity"}
+            )
+        except NoSpace:
+            return _full()
         except ClientDisconnect:
             return _problem(400, "cut-short", "the request ended before its body did")
         return JSONResponse(
@@ -164,9 +202,45 @@ class Entrance:
         bucket.tokens -= 1
         return 0.0
 
+    def _take_bytes(self, sender: Sender, size: int) -> int:
+        """Take them from the sender's day; else how many seconds until there is a new one."""
+        now, day = self._now().astimezone(UTC), self._days[sender.name]
+        if now.date() > day.date:
+            day.date, day.taken = now.date(), 0
+        if day.taken + size > sender.bytes_per_day:
+            midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+            return max(1, math.ceil((midnight - now).total_seconds()))
+        day.taken += size
+        return 0
+
 
 class _TooLarge(Exception):
     pass
+
+
+class _Encoded(Exception):
+    """A Content-Encoding: bytes that are not what they stand for, and may be a thousand times as many."""
+
+
+_ONCE = (
+    "authorization",
+    "content-type",
+    "ratchet-delivery",
+    "ratchet-name",
+    "ratchet-challenge",
+    "ratchet-region",
+    "ratchet-workload",
+)
+
+
+def _plain(request: Request) -> None:
+    """Refuse what two readers could read as two different things."""
+    encodings = request.headers.getlist("content-encoding")
+    if any(one.strip().lower() not in ("", "identity") for one in encodings):
+        raise _Encoded(", ".join(encodings)[:100])
+    for name in _ONCE:
+        if len(request.headers.getlist(name)) > 1:
+            raise Rejected("repeated-header", f"{name} is there twice: which of them counts?")
 
 
 async def _body(request: Request) -> bytes:
@@ -202,7 +276,9 @@ def _read(request: Request, body: bytes) -> Delivery:
 
 def _from_json(body: bytes) -> Delivery:
     try:
-        said = json.loads(body)
+        said = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
+    except Rejected:
+        raise
     except (ValueError, RecursionError) as error:
         raise Rejected("not-json", "the body is no JSON value") from error
     if not isinstance(said, dict):
@@ -226,6 +302,18 @@ def _from_json(body: bytes) -> Delivery:
         region=_text(said, "region"),
         workload=_text(said, "workload"),
     )
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object with each key once (RFC 8259, 4: of two, readers take different ones)."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise Rejected("repeated-key", "an object of the body has a key twice: which of them counts?")
+    return made
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
 
 
 _KEYS = frozenset({"delivery", "name", "evidence", "format", "endorsements", "challenge", "region", "workload"})
@@ -262,6 +350,12 @@ def _problem(status: int, code: str, detail: str, headers: Mapping[str, str] | N
         status_code=status,
         media_type="application/problem+json",
         headers={**_HEADERS, **(headers or {})},
+    )
+
+
+def _full() -> Response:
+    return _problem(
+        503, "disk", "the disk is nearly full: nothing was kept, send it again later", {"Retry-After": "60"}
     )
 
 

@@ -24,6 +24,18 @@ class Record:
     event: Event
 
 
+class NoSpace(Exception):
+    """The disk is full, or a limit of the system's reached: nothing of this write was kept, what was kept before is."""
+
+
+class Damaged(Exception):
+    """What is stored is not what was written. `where` says which file, or which record or blob."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+        self.where, self.why = where, why
+
+
 class Blobs(Protocol):
     """Raw bytes by hash."""
 

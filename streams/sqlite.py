@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ratchet.event import INLINE_LIMIT, BlobId, Event, Json, digest, parse_time, stamp
-from ratchet.ports import Record
+from ratchet.ports import Damaged, Record
+from streams import chain, retention
+from streams.retention import Retention
+from streams.sqlite_file import BadDatabase, connect, fault_of, prepare, sound
 from streams.topology import TOPICS
-
-APPLICATION_ID = 0x52544348
-"""`RTCH` in the file's header, so that no other program's database is taken for ours (SQLite file format, 1.3.16)."""
 
 MAX_BLOB = 16 * 1024 * 1024
 """Bytes of one blob. The largest vendor documents are below 1 MiB, evidence below 64 KiB."""
@@ -35,59 +35,11 @@ FIRST, LAST = stamp(datetime(1970, 1, 1, tzinfo=UTC)), stamp(datetime(9000, 1, 1
 _PRUNE_EVERY = 64
 """Rounds between two prunings; fixed, so that what the file holds after a round follows from the log alone."""
 
-_BUSY_SECONDS = 30.0
-"""How long a writer waits for its turn before it gives up."""
-
-_MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE blobs (
-        id TEXT PRIMARY KEY CHECK (length(id) = 64),
-        data BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE log (
-        offset INTEGER PRIMARY KEY AUTOINCREMENT,
-        topic TEXT NOT NULL,
-        id TEXT NOT NULL CHECK (length(id) = 64),
-        time TEXT NOT NULL,
-        type TEXT NOT NULL,
-        source TEXT NOT NULL,
-        tenant TEXT NOT NULL,
-        subject TEXT NOT NULL,
-        round INTEGER,
-        data TEXT,
-        blob TEXT REFERENCES blobs (id),
-        CHECK ((data IS NULL) <> (blob IS NULL))
-    ) STRICT;
-    CREATE UNIQUE INDEX log_id ON log (topic, id);
-    CREATE INDEX log_topic ON log (topic, offset);
-    CREATE INDEX log_topic_time ON log (topic, time, offset);
-    CREATE INDEX log_subject ON log (topic, subject, offset);
-    CREATE INDEX log_time ON log (time, offset);
-    CREATE INDEX log_round ON log (round, offset) WHERE round IS NOT NULL;
-    CREATE TABLE state (
-        stage TEXT NOT NULL,
-        key TEXT NOT NULL,
-        value TEXT NOT NULL,
-        PRIMARY KEY (stage, key)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE rounds (
-        round INTEGER PRIMARY KEY,
-        tick INTEGER NOT NULL,
-        time TEXT NOT NULL
-    ) STRICT;
-    """,
-)
-"""Each brings the file from the version of its index to the next; `user_version` counts them. Add, never edit."""
-
 COLUMNS = "log.offset, log.topic, log.id, log.time, log.type, log.source, log.tenant, log.subject, log.data, log.blob"
 """What `to_record` reads."""
 
 _NAMES = frozenset(t.name for t in TOPICS)
 _SHORT = tuple(t.name for t in TOPICS if t.kept == "short")
-
-
-class BadDatabase(Exception):
-    """The file is not ours, or of a version that this program does not know."""
 
 
 class TooLarge(ValueError):
@@ -137,38 +89,32 @@ def encode(value: Json) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection with the settings that every user of the file needs; transactions are begun by hand."""
-    mode = "ro" if read_only else "rwc"
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if not read_only:
-        connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
 def to_record(row: Sequence[Json], connection: sqlite3.Connection) -> Record:
     """A row of `COLUMNS` as a record; data that was too large for the log is fetched from the blobs."""
     offset, topic, id, time, type_, source, tenant, subject, data, blob = row
     if data is None:
-        (data,) = connection.execute("SELECT data FROM blobs WHERE id = ?", (blob,)).fetchone()
-    return Record(offset, topic, Event(id, source, type_, subject, parse_time(time), tenant, json.loads(data)))
+        data = sound(blob, connection.execute("SELECT data FROM blobs WHERE id = ?", (blob,)).fetchone())
+    try:
+        return Record(offset, topic, Event(id, source, type_, subject, parse_time(time), tenant, json.loads(data)))
+    except ValueError as error:
+        raise Damaged(f"record {str(id)[:16]} on {topic}", f"{error}; `ratchet doctor` says what else") from error
 
 
 class Database:
     """The file, opened. One connection behind one lock: share it between threads, or open one for each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keeps: Retention | None = None) -> None:
         """Open or create.
+
+        Args:
+            keeps: for how long the rounds that are committed here keep records.
 
         Raises:
             BadDatabase: another program's file, or one of a later version.
+            Damaged: the file is not what was written.
+            NoSpace: the disk is full.
         """
-        self.path = path
+        self.path, self.keeps = path, keeps or Retention()
         self._lock = threading.RLock()
         self._depth = 0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,31 +123,17 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise BadDatabase(f"{path} is no SQLite database that can be opened: {error}") from error
         try:
-            self._migrate()
+            prepare(self._connection, path)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            if (fault := fault_of(error, path)) is not None:
+                raise fault from error
+            raise
         except BaseException:
             self._connection.close()
             raise
         self.log = SqliteLog(self)
         self.blobs = SqliteBlobs(self)
-
-    def _migrate(self) -> None:
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if application != APPLICATION_ID and (application or tables):
-            raise BadDatabase(f"{self.path} is another program's database (application_id {application:#x})")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        with self.transaction() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > len(_MIGRATIONS):
-                raise BadDatabase(
-                    f"{self.path} has version {version}; this program knows {len(_MIGRATIONS)}: use the newer one"
-                )
-            for script in _MIGRATIONS[version:]:
-                for statement in script.split(";\n"):
-                    if statement.strip():
-                        connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
 
     def close(self) -> None:
         """Close the file; what was committed is safe without."""
@@ -220,25 +152,27 @@ class Database:
             self._depth += 1
             try:
                 yield self._connection
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0 and self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            self._depth -= 1
-            if self._depth == 0:
-                try:
+                if self._depth == 1:
                     self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
+            except BaseException as error:
+                if self._depth == 1 and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.DatabaseError) and (fault := fault_of(error, self.path)) is not None:
+                    raise fault from error
+                raise
+            finally:
+                self._depth -= 1
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, for statements that only read."""
         with self._lock:
-            yield self._connection
+            try:
+                yield self._connection
+            except sqlite3.DatabaseError as error:
+                if (fault := fault_of(error, self.path)) is not None:
+                    raise fault from error
+                raise
 
     def insert(self, topic: str, event: Event, text: str, round: int | None) -> int | None:
         """One record, inside a transaction: its offset, or None when (topic, id) is there already.
@@ -271,7 +205,23 @@ class Database:
                 blob,
             ),
         )
-        return cursor.lastrowid if cursor.rowcount else None
+        if not cursor.rowcount:
+            return None
+        assert cursor.lastrowid is not None
+        retention.refer(self._connection, cursor.lastrowid, topic, event.data, blob)
+        return cursor.lastrowid
+
+    def head(self) -> chain.Head | None:
+        """The newest link of the hash chain; None before the first round."""
+        with self.reading() as connection:
+            return chain.head(connection)
+
+    def spare(self) -> int:
+        """Bytes of the file that are free to be written again."""
+        with self.reading() as connection:
+            (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)
 
     def known(self, topic: str, id: str) -> bool:
         """Whether this record is on the log."""
@@ -354,17 +304,19 @@ class Database:
             Fenced: the round before is not the last one on disk.
         """
         with self.transaction() as connection:
-            if self.position().round != number - 1:
-                raise Fenced(f"round {number} was computed, but the last one on disk is {self.position().round}")
+            last = self.position()
+            if last.round != number - 1:
+                raise Fenced(f"round {number} was computed, but the last one on disk is {last.round}")
             for topic, event, text in outputs:
                 self.insert(topic, event, text, number)
+            before = self._before(connection, changes)
             self._change(connection, changes)
-            connection.execute(
-                "INSERT INTO rounds (round, tick, time) VALUES (?, ?, ?)",
-                (number, tick.offset, stamp(tick.event.time)),
-            )
+            time = stamp(tick.event.time)
+            connection.execute("INSERT INTO rounds (round, tick, time) VALUES (?, ?, ?)", (number, tick.offset, time))
             if number % _PRUNE_EVERY == 0:
                 self._prune(connection, number - SHORT_ROUNDS)
+                retention.carry_out(connection, tick.event.time, self.keeps)
+            chain.extend(connection, number, time, (last.tick, tick.offset), changes, before)
 
     def change_state(self, changes: Mapping[tuple[str, str], str | None]) -> None:
         """State of a sink, which runs beside the rounds: safe on disk when this returns."""
@@ -382,15 +334,24 @@ class Database:
             ((stage, key) for (stage, key), value in changes.items() if value is None),
         )
 
+    def _before(self, connection: sqlite3.Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        rows = (
+            (key, connection.execute("SELECT value FROM state WHERE stage = ? AND key = ?", key).fetchone())
+            for key in keys
+        )
+        return {key: row[0] for key, row in rows if row is not None}
+
     def _prune(self, connection: sqlite3.Connection, oldest: int) -> None:
         row = connection.execute("SELECT tick FROM rounds WHERE round = ?", (oldest,)).fetchone()
         if row is None:
             return
-        connection.execute(
-            f"DELETE FROM log WHERE topic IN ({_marks(_SHORT)}) AND ((round IS NULL AND offset < ?) OR round < ?)",
+        chain.forget(
+            connection,
+            f"topic IN ({_marks(_SHORT)}) AND ((round IS NULL AND offset < ?) OR round < ?)",
             (*_SHORT, row[0], oldest),
         )
-        connection.execute("DELETE FROM rounds WHERE round < ?", (oldest,))
+        for table in ("rounds", "chain"):
+            connection.execute(f"DELETE FROM {table} WHERE round < ?", (oldest,))
 
     def state(self, stage: str) -> dict[str, Json]:
         """Everything that a stage keeps, by key in order."""
@@ -445,10 +406,14 @@ class SqliteBlobs:
         return blob
 
     def get(self, blob: BlobId) -> bytes | None:
-        """The bytes, or None when there are none of that id."""
+        """The bytes, or None when there are none of that id.
+
+        Raises:
+            Damaged: they are not those that were kept.
+        """
         with self._database.reading() as connection:
             row = connection.execute("SELECT data FROM blobs WHERE id = ?", (blob,)).fetchone()
-        return row[0] if row else None
+        return sound(blob, row) if row else None
 
 
 def _marks(values: Sequence[str]) -> str:

@@ -94,7 +94,8 @@ class Home:
         """
         import sqlite3
 
-        from streams.sqlite import BadDatabase, Database
+        from streams.sqlite import Database
+        from streams.sqlite_file import BadDatabase
 
         self.create()
         try:

@@ -16,7 +16,8 @@ from ratchet import query_sql
 from ratchet.event import BlobId, Json, stamp
 from ratchet.ports import Page, Record
 from ratchet.query import parse
-from streams.sqlite import COLUMNS, connect, to_record
+from streams.sqlite import COLUMNS, to_record
+from streams.sqlite_file import connect
 from streams.topology import TOPICS
 
 LEVELS = ("informational", "low", "medium", "high", "critical")

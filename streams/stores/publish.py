@@ -38,7 +38,9 @@ def app(path: Path, token: str | None) -> Starlette:
             return Response(status_code=304, headers=headers)
         return Response(packed, 200, headers, "application/gzip")
 
-    return Starlette(routes=[Route("/ratchet.tar.gz", bundle)])
+    made = Starlette(routes=[Route("/ratchet.tar.gz", bundle)])
+    made.router.redirect_slashes = False  # it would redirect to whatever place the Host header names
+    return made
 
 
 def _sent(request: Request, token: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -20,25 +20,45 @@ from streams.sqlite import Database
 
 TOKEN = "a-token-of-some-length"
 AT = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
+CHALLENGE = "00ff" * 8
 
 
 class World:
     """An entrance over a real database, with hands on its two clocks."""
 
-    def __init__(self, path: Path, *, rate: float = 50.0, burst: int = 200, asks: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rate: float = 50.0,
+        burst: int = 200,
+        asks: bool = True,
+        quota: int = 1 << 30,
+        taken: int = 0,
+    ) -> None:
         self.database = Database(path)
         self.seconds = 0.0
-        sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst, asks)
+        self.now, self.room = AT, True
+        sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst, asks, bytes_per_day=quota)
         self.serve(
-            Entrance((sender,), self.database.log, self.database.blobs, "default", lambda: AT, lambda: self.seconds)
+            Entrance(
+                (sender,),
+                self.database.log,
+                self.database.blobs,
+                "default",
+                lambda: self.now,
+                lambda: self.seconds,
+                lambda: self.room,
+                {"agent-7": taken},
+            )
         )
 
     def serve(self, entrance: Entrance) -> None:
         self._transport = httpx.ASGITransport(app=entrance.app())
 
     async def post(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        headers.update(request.pop("headers", {}))
+        headers = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
+        headers = httpx.Headers([*headers.multi_items(), *httpx.Headers(request.pop("headers", {})).multi_items()])
         async with httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1") as client:
             return await client.post("/v1/evidence", headers=headers, **request)
 
@@ -63,14 +83,14 @@ def piece(**changes: object) -> dict[str, object]:
 
 
 def test_a_piece_of_evidence_is_on_disk_when_it_is_answered(world: World) -> None:
-    answer = world.send(json=piece(challenge="00ff", region="eu-1", workload="ledger", format="tdx-quote"))
+    answer = world.send(json=piece(challenge=CHALLENGE, region="eu-1", workload="ledger", format="tdx-quote"))
     assert answer.status_code == 201
     assert world.database.blobs.get(BlobId(answer.json()["blob"])) == b"quote"
     (event,) = world.events()
     assert event["id"] == answer.json()["id"]
     assert event["source"] == "/collectors/http/agent-7"
     assert event["data"]["hint"] == {"name": "node-3", "region": "eu-1", "workload": "ledger"}
-    assert event["data"]["challenge"] == "00ff"
+    assert event["data"]["challenge"] == CHALLENGE
 
 
 def test_who_gives_no_challenges_cannot_say_that_one_was_met(tmp_path: Path) -> None:
@@ -78,8 +98,8 @@ def test_who_gives_no_challenges_cannot_say_that_one_was_met(tmp_path: Path) -> 
     world = World(tmp_path / "ratchet.db", asks=False)
     raw = {"content-type": "application/octet-stream", "ratchet-delivery": "d", "ratchet-name": "n"}
     for request in (
-        {"json": piece(challenge="00ff")},
-        {"content": b"quote", "headers": {**raw, "ratchet-challenge": "00ff"}},
+        {"json": piece(challenge=CHALLENGE)},
+        {"content": b"quote", "headers": {**raw, "ratchet-challenge": CHALLENGE}},
     ):
         answer = world.send(**request)
         assert (answer.status_code, answer.json()["code"]) == (422, "challenge-not-yours")
@@ -126,7 +146,7 @@ def test_raw_bytes_travel_under_their_own_media_type(world: World) -> None:
         "Content-Type": "application/vnd.ratchet.snp-report",
         "Ratchet-Delivery": "d-9",
         "Ratchet-Name": "node-4",
-        "Ratchet-Challenge": "aa",
+        "Ratchet-Challenge": CHALLENGE,
     }
     answer = world.send(content=b"\x02\x00\x00\x00report", headers=headers)
     assert answer.status_code == 201
@@ -153,6 +173,10 @@ def test_who_has_no_token_is_refused_and_leaves_no_trace(world: World, token: st
         (piece(format="jpeg"), "format"),
         (piece(challenge="zz"), "not-hex"),
         (piece(challenge="00" * 65), "challenge"),
+        (piece(challenge="00" * 15), "challenge"),
+        (piece(delivery=7), "not-text"),
+        (piece(name=["node-3"]), "not-text"),
+        (piece(format=True), "not-text"),
         (piece(endorsements=["AA=="] * 9), "endorsements"),
         (piece(colour="red"), "unknown-key"),
         (["a", "list"], "not-an-object"),
@@ -211,3 +235,71 @@ def test_a_document_has_its_own_bound(world: World) -> None:
         accept_document(
             b"x" * (MAX_DOCUMENT + 1), "tcb", "file", "d", world.database.log, world.database.blobs, "/c", "default", AT
         )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"delivery": "d", "name": "node-1", "name": "node-2", "evidence": "AA=="}',
+        b'{"delivery": "d", "name": "node-1", "evidence": "AA==", "evidence": "AQ=="}',
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(world: World, body: bytes) -> None:
+    """Of two keys of one name a filter in front may have read the other."""
+    answer = world.send(content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "repeated-key")
+    assert world.events() == []
+
+
+def test_a_header_that_is_there_twice_is_refused(world: World) -> None:
+    sent = [("Authorization", f"Bearer {TOKEN}"), ("Content-Type", "application/octet-stream")]
+    sent += [("Ratchet-Delivery", "d"), ("Ratchet-Name", "node-1"), ("Ratchet-Name", "node-2")]
+    answer = world.send(None, content=b"quote", headers=sent)
+    assert (answer.status_code, answer.json()["code"]) == (422, "repeated-header")
+    assert world.events() == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "deflate"])
+def test_a_body_that_is_encoded_is_refused_not_misread(world: World, encoding: str) -> None:
+    """Packed bytes were kept as the evidence, and judged as a forgery."""
+    headers = {"Content-Type": "application/octet-stream", "Ratchet-Delivery": "d", "Ratchet-Name": "n"}
+    answer = world.send(content=b"quote", headers={**headers, "Content-Encoding": encoding})
+    assert (answer.status_code, answer.json()["code"]) == (415, "content-encoding")
+    assert answer.headers["accept-encoding"] == "identity"
+    assert world.events() == []
+    assert world.send(content=b"quote", headers={**headers, "Content-Encoding": "identity"}).status_code == 201
+
+
+def test_no_address_of_ours_redirects_to_the_host_that_a_request_names(world: World) -> None:
+    import asyncio
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=world._transport, base_url="http://evil.example") as client:
+            return await client.post("/v1/evidence/", headers={"Authorization": f"Bearer {TOKEN}"}, json=piece())
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+def test_a_sender_has_so_many_bytes_a_day(tmp_path: Path) -> None:
+    """One sender with a token could fill the disk with bytes that differ in one place."""
+    world = World(tmp_path / "ratchet.db", quota=12, taken=2)
+    assert [world.send(json=piece(delivery=str(i))).status_code for i in range(2)] == [201, 201]
+    refused = world.send(json=piece(delivery="2"))
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota")
+    assert refused.headers["retry-after"] == str(16 * 3600)
+    world.now = AT + timedelta(hours=16)
+    assert world.send(json=piece(delivery="2")).status_code == 201
+    world.database.close()
+
+
+def test_when_the_disk_is_nearly_full_evidence_is_refused_and_told_when_to_come_back(world: World) -> None:
+    assert world.send(json=piece()).status_code == 201
+    world.room = False
+    refused = world.send(json=piece(delivery="d-2"))
+    assert (refused.status_code, refused.json()["code"]) == (503, "disk")
+    assert refused.headers["retry-after"] == "60"
+    assert len(world.events()) == 1
+    world.room = True
+    assert world.send(json=piece(delivery="d-2")).status_code == 201

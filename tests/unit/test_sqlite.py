@@ -12,7 +12,8 @@ import pytest
 from ratchet.event import Event, derived_id, digest
 from streams import sqlite
 from streams.clock import tick
-from streams.sqlite import BadDatabase, Database, Fenced, TooLarge
+from streams.sqlite import Database, Fenced, TooLarge
+from streams.sqlite_file import APPLICATION_ID, BadDatabase
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -134,7 +135,7 @@ def test_the_file_is_durable_and_strict(tmp_path: Path) -> None:
         assert ask("journal_mode") == "wal"
         assert ask("synchronous") == 2  # FULL
         assert ask("foreign_keys") == 1
-        assert ask("application_id") == sqlite.APPLICATION_ID
+        assert ask("application_id") == APPLICATION_ID
         strict = connection.execute(
             "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name IN ('log', 'blobs', 'state', 'rounds')"
         )
