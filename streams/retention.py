@@ -111,6 +111,16 @@ def named(topic: str, data: Json) -> Iterator[str]:
             yield one
 
 
+def brought(connection: sqlite3.Connection, source: str, since: datetime) -> int:
+    """Bytes of evidence that a source has brought since then: what counts against its day after a restart."""
+    (size,) = connection.execute(
+        "SELECT coalesce(sum(json_extract(data, '$.size')), 0) FROM log"
+        " WHERE topic = 'evidence' AND time >= ? AND source = ? AND json_valid(data)",
+        (stamp(since), source),
+    ).fetchone()
+    return int(size)
+
+
 def carry_out(connection: sqlite3.Connection, at: datetime, keeps: Retention) -> int:
     """Delete what is over its time, at most `PART` records; how many. In the transaction of a round.
 

@@ -216,13 +216,6 @@ class Database:
         with self.reading() as connection:
             return chain.head(connection)
 
-    def spare(self) -> int:
-        """Bytes of the file that are free to be written again."""
-        with self.reading() as connection:
-            (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
-            (size,) = connection.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(size)
-
     def known(self, topic: str, id: str) -> bool:
         """Whether this record is on the log."""
         with self.reading() as connection:

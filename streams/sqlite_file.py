@@ -96,6 +96,17 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def spare(path: Path) -> int:
+    """Bytes of a file that are free to be written again: what was deleted does not make it smaller."""
+    connection = connect(path, read_only=True)
+    try:
+        (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    finally:
+        connection.close()
+    return int(pages) * int(size)
+
+
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the file to the newest version; it is left as it is where it is none of ours.
 

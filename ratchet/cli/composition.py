@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -132,11 +132,22 @@ def stores(place: Home) -> Sequence[PolicyStore]:
     opa = place.config.opa
     token = secret(place, opa.token_file, "opa.token_file")
     try:
-        return local(place.path, opa_url=opa.url, opa_token=token, tenant=place.config.tenant)
+        return local(place.path, opa_url=opa.url, opa_token=token, tenant=place.config.tenant, head=_head(place))
     except ValueError as error:
         raise Fault("opa", f"{place.said('opa.url')}: {error}", "use https, or an address of this machine") from error
     except Unreachable as error:
         raise Fault("store", str(error), "fix that, then start again", Exit.UNREACHABLE) from error
+
+
+def _head(place: Home) -> Callable[[], str | None]:
+    """What says the newest link of the data directory's hash chain."""
+
+    def newest() -> str | None:
+        from streams.chain import head_of
+
+        return head_of(place.database_path)
+
+    return newest
 
 
 def notifiers(place: Home) -> Sequence[Notifier]:
@@ -147,7 +158,7 @@ def notifiers(place: Home) -> Sequence[Notifier]:
     alerts, loaded = place.config.alerts, tuple(rules(place))
     found: list[Notifier] = []
     if alerts.ndjson:
-        found.append(NdjsonFile(place.below(alerts.ndjson), rules=loaded))
+        found.append(NdjsonFile(place.below(alerts.ndjson), rules=loaded, head=_head(place)))
     if alerts.webhook.url:
         signing = secret(place, alerts.webhook.secret_file, "alerts.webhook.secret_file")
         if signing is None:
@@ -157,7 +168,7 @@ def notifiers(place: Home) -> Sequence[Notifier]:
                 "name a file that holds the secret; docs/siem.md makes one",
             )
         try:
-            found.append(Webhook(alerts.webhook.url, signing, rules=loaded))
+            found.append(Webhook(alerts.webhook.url, signing, rules=loaded, head=_head(place)))
         except ValueError as error:
             raise Fault(
                 "webhook", f"{place.said('alerts.webhook.url')}: {error}", "docs/siem.md says what it may be"

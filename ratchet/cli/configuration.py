@@ -49,6 +49,9 @@ class SenderTable(_Table):
         description="its evidence counts as fresh without a challenge: a collector that follows a log which you trust; "
         "never true of an attester itself",
     )
+    bytes_per_day: int = Field(
+        4 << 30, ge=1, description="bytes of evidence and endorsements that it may bring on one UTC day"
+    )
 
 
 class EntranceTable(_Table):
@@ -68,6 +71,25 @@ class ConsoleTable(_Table):
     hosts: list[str] = Field(default_factory=list, description="further Host names it may be reached by")
     beyond_loopback: bool = Field(
         False, description="listen on an address that other machines reach; put TLS before it"
+    )
+
+
+class RetentionTable(_Table):
+    """For how long what grows is kept. What a machine's standing rests on is never deleted."""
+
+    evidence_days: int | None = Field(
+        400, ge=1, le=36_500, description="days that evidence, its verdicts and dead letters are kept; null: for ever"
+    )
+    alerts_days: int | None = Field(
+        400, ge=1, le=36_500, description="days that resolved alerts are kept; null: for ever"
+    )
+
+
+class DiskTable(_Table):
+    """The disk that the data directory is on."""
+
+    reserve_mib: int = Field(
+        512, ge=0, le=1 << 24, description="MiB that must be free: below them evidence is refused with 503"
     )
 
 
@@ -163,6 +185,8 @@ class Config(_Table):
     tenant: Name = Field("default", description="whose machines these are")
     entrance: EntranceTable = Field(EntranceTable(), description="where agents send evidence")
     console: ConsoleTable = Field(ConsoleTable(), description="the pages that people watch")
+    retention: RetentionTable = Field(RetentionTable(), description="for how long what grows is kept")
+    disk: DiskTable = Field(DiskTable(), description="the disk that the data directory is on")
     http: HttpTable = Field(HttpTable(), description="what each HTTP server bears")
     trust: TrustTable = Field(TrustTable(), description="whom to trust")
     policy: dict[str, Any] = Field(default_factory=dict, description="the appraisal policy; its keys: docs/policy.md")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import shutil
-import sqlite3
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
-from ratchet.cli import composition
+from ratchet.cli import composition, history
 from ratchet.cli.decisions import awake
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
@@ -37,14 +35,22 @@ _PARTS = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """It has no options of its own."""
+    """Its options."""
+    parser.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        metavar="ROUND:HASH",
+        help="a head of the hash chain that was given outward (webhook, Git trailer): is it of this history?",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything; one thing that is wrong does not hide another."""
     place = home(args)
     wrong = 0
-    for name, check in _CHECKS.items():
+    checks = _CHECKS | {"history": lambda where: _history(where, args.head)}
+    for name, check in checks.items():
         detail: tuple[str, ...] = ()
         try:
             well, said = True, check(place)
@@ -71,9 +77,7 @@ def _libraries(_: Home) -> str:
 def _directory(place: Home) -> str:
     if not place.path.is_dir():
         raise Fault("no-data", f"there is no {place.path}", "`ratchet up` makes it")
-    mode = stat.S_IMODE(place.path.stat().st_mode)
-    if mode & 0o077:
-        raise Fault("open-directory", f"{place.path} is open to others ({mode:o})", f"chmod 700 {place.path}")
+    place.guard()
     free = shutil.disk_usage(place.path).free
     if free < 1 << 30:
         raise Fault("disk", f"only {free >> 20} MiB are free", "make room: evidence is refused once the disk is full")
@@ -103,12 +107,14 @@ def _rules(place: Home) -> str:
 
 def _database(place: Home) -> str:
     _there(place)
-    with closing(sqlite3.connect(f"file:{place.database_path}?mode=ro", uri=True)) as connection:
-        (said,) = connection.execute("PRAGMA quick_check").fetchone()
-    if said != "ok":
-        raise Fault("corrupt", f"{place.database_path}: {said}", "restore it from a copy")
+    history.sound(place)
     counts = place.reader().counts()
     return f"sound; {counts.get('events', 0)} events, {counts.get('dead_letters', 0)} dead letters"
+
+
+def _history(place: Home, heads: Sequence[str]) -> str:
+    _there(place)
+    return history.given(place, heads)
 
 
 def _there(place: Home) -> None:

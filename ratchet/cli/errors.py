@@ -48,3 +48,31 @@ class Fault(Exception):
             "next": self.next,
             "exit": int(self.exit),
         }
+
+
+def fault_of(error: BaseException) -> Fault | None:
+    """What a full disk or a damaged database is to a person; None for other errors."""
+    import sqlite3
+
+    from ratchet.ports import Damaged, NoSpace
+    from streams.sqlite_file import fault_of as storage_fault
+
+    if isinstance(error, sqlite3.DatabaseError):
+        from pathlib import Path
+
+        error = storage_fault(error, Path("the database")) or error
+    if isinstance(error, NoSpace):
+        return Fault(
+            "disk-full",
+            f"the disk takes no more: {error}",
+            "make room, then start again: what was acknowledged is kept, and the round is computed anew",
+            Exit.UNREACHABLE,
+        )
+    if isinstance(error, Damaged):
+        return Fault(
+            "corrupt",
+            f"what is stored is not what was written: {error}",
+            "`ratchet doctor` says what else; restore the data directory from a copy",
+            Exit.REFUSED,
+        )
+    return None

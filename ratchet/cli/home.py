@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,6 +70,30 @@ class Home:
             raise Fault(
                 "data-directory", f"{self.path}: {error.strerror}", "choose another with --data", Exit.UNREACHABLE
             ) from error
+        self.guard()
+
+    def guard(self) -> None:
+        """Refuse a folder that is not ours alone: who can write there signs, approves and judges in our name.
+
+        Raises:
+            Fault: it belongs to another user, or others may read or write it.
+        """
+        found = self.path.stat()
+        if found.st_uid != os.geteuid():
+            raise Fault(
+                "foreign-directory",
+                f"{self.path} belongs to user {found.st_uid}, and this process is user {os.geteuid()}",
+                f"run as its owner, or chown -R {os.geteuid()} {self.path} if you trust what is in it",
+                Exit.REFUSED,
+            )
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            raise Fault(
+                "open-directory",
+                f"{self.path} is open to others than its owner (mode {mode:o})",
+                f"chmod 700 {self.path}, after a look at who wrote there",
+                Exit.REFUSED,
+            )
 
     def operator_key(self) -> bytes:
         """The key that signs what whoever may read this directory decides: 32 bytes, made where there is none.
@@ -82,8 +107,6 @@ class Home:
         file = self.path / OPERATOR_KEY
         if not file.exists():
             make_key(file)  # another process may be first: then its key is the one
-        if file.stat().st_mode & 0o077:
-            raise Fault("key-open", f"{file}: others than its owner may read it", f"chmod 600 {file}", Exit.REFUSED)
         return read_key(file)
 
     def database(self) -> Database:
@@ -94,12 +117,14 @@ class Home:
         """
         import sqlite3
 
+        from streams.retention import Retention
         from streams.sqlite import Database
         from streams.sqlite_file import BadDatabase
 
         self.create()
+        keeps = Retention(self.config.retention.evidence_days, self.config.retention.alerts_days)
         try:
-            return Database(self.database_path)
+            return Database(self.database_path, keeps)
         except (BadDatabase, sqlite3.DatabaseError, OSError) as error:
             raise Fault(
                 "database",
@@ -123,7 +148,19 @@ class Home:
                 "`ratchet up` makes one there; --data or RATCHET_DATA names another; `ratchet demo` shows one at work",
                 Exit.UNREACHABLE,
             )
+        self.guard()
         return SqliteReader(self.database_path)
+
+    def room(self) -> bool:
+        """Whether the disk has room for more evidence: above the reserve, counting what the database has to spare."""
+        import shutil
+
+        reserve = self.config.disk.reserve_mib << 20
+        if shutil.disk_usage(self.path).free >= reserve:
+            return True
+        from streams.sqlite_file import spare
+
+        return shutil.disk_usage(self.path).free + spare(self.database_path) >= reserve
 
 
 def home(args: argparse.Namespace) -> Home:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ratchet.cli.errors import Exit, Fault
@@ -23,13 +24,21 @@ def read_key(file: Path) -> bytes:
     """The private key's 32 bytes.
 
     Raises:
-        Fault: it cannot be read, or is no Ed25519 key in PEM.
+        Fault: it cannot be read, is no Ed25519 key in PEM, belongs to another user, or others may read it.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
+        with file.open("rb") as opened:
+            found = os.fstat(opened.fileno())
+            if found.st_mode & 0o077:
+                raise Fault("key-open", f"{file}: others than its owner may read it", f"chmod 600 {file}", Exit.REFUSED)
+            if found.st_uid != os.geteuid():
+                raise Fault(
+                    "key-open", f"{file} belongs to another user ({found.st_uid})", "use your own", Exit.REFUSED
+                )
+            key = load_pem_private_key(opened.read(65536), password=None)
     except OSError as error:
         raise Fault("no-key", f"{file}: {error.strerror}", "name your key with --key PATH", Exit.USAGE) from error
     except (ValueError, TypeError) as error:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ratchet.cli.errors import Fault
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -123,7 +127,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if name not in COMMANDS:
         return _unknown(name)
 
-    from ratchet.cli.errors import Exit, Fault
+    from ratchet.cli.errors import Exit, Fault, fault_of
     from ratchet.cli.usage import parser_of
 
     try:
@@ -131,12 +135,7 @@ def _main(argv: Sequence[str] | None) -> int:
         args = parser.parse_args(words[1:])
         return int(module.run(args))
     except Fault as fault:
-        if "--json" in words:
-            import json
-
-            print(json.dumps(fault.to_data()))
-        print(fault.text(), file=sys.stderr)
-        return int(fault.exit)
+        return _told(fault, words)
     except KeyboardInterrupt:
         print("ratchet: stopped", file=sys.stderr)
         return 130
@@ -145,12 +144,24 @@ def _main(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if os.environ.get("RATCHET_TRACEBACK"):
             raise
+        if (known := fault_of(error)) is not None:
+            return _told(known, words)
         print(
             f"ratchet: a fault of ours in `ratchet {name}`: {type(error).__name__}: {error}\n"
             f"  next: run it again with RATCHET_TRACEBACK=1 and report what it prints\n  (internal)",
             file=sys.stderr,
         )
         return int(Exit.OURS)
+
+
+def _told(fault: Fault, words: Sequence[str]) -> int:
+    """Say what a person can mend, for people and with `--json` for programs; the exit code."""
+    if "--json" in words:
+        import json
+
+        print(json.dumps(fault.to_data()))
+    print(fault.text(), file=sys.stderr)
+    return int(fault.exit)
 
 
 def _unknown(name: str) -> int:

@@ -32,16 +32,30 @@ def entrance(place: Home) -> Served:
     """
     from collectors.http import Entrance, Sender
     from ratchet.cli.http_server import server
+    from streams.retention import brought
     from streams.sqlite import Database
 
     table = place.config.entrance
     listening = listen(table.listen, place.said("entrance.listen"), table.beyond_loopback)
     senders = tuple(
-        Sender(name, one.token_sha256, one.rate, one.burst, one.gives_challenges, one.vouches_freshness)
+        Sender(
+            name,
+            one.token_sha256,
+            one.rate,
+            one.burst,
+            one.gives_challenges,
+            one.vouches_freshness,
+            bytes_per_day=one.bytes_per_day,
+        )
         for name, one in sorted(table.senders.items())
     )
     database = Database(place.database_path)
-    app = Entrance(senders, database.log, database.blobs, place.config.tenant, now, time.monotonic).app()
+    midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    with database.reading() as connection:
+        taken = {one.name: brought(connection, f"/collectors/http/{one.name}", midnight) for one in senders}
+    app = Entrance(
+        senders, database.log, database.blobs, place.config.tenant, now, time.monotonic, place.room, taken
+    ).app()
     return server(app, limits(place)), [listening]
 
 

@@ -128,6 +128,14 @@ class Mapper:
         return {"framework": "MITRE ATT&CK", "technique": technique}
 
 
+def with_head(document: dict[str, Json], head: str | None) -> dict[str, Json]:
+    """The document with the newest link of our hash chain: whoever keeps it can tell later that ours was changed."""
+    if head is None:
+        return document
+    attestation = document.get("attestation")
+    return document | {"attestation": {**(attestation if isinstance(attestation, dict) else {}), "head": head}}
+
+
 def _base(event: Event, dataset: str) -> dict[str, Json]:
     return {
         "@timestamp": stamp(event.time),

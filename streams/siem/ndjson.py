@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.event import Event
 from ratchet.ports import Unreachable
-from streams.siem.ecs import Mapper
+from streams.siem.ecs import Mapper, with_head
 from streams.stores.durable import held, sync_folder
 
 if TYPE_CHECKING:
@@ -32,10 +32,18 @@ class NdjsonFile:
         path: of the file; made at the first alert.
         rules: see `Mapper`.
         name: among the notifiers.
+        head: the newest link of the hash chain (streams/chain.py), written along.
     """
 
-    def __init__(self, path: Path, *, rules: Iterable[Rule] = (), name: str = "ndjson") -> None:
-        self._path, self._name, self._mapper = path, name, Mapper(rules)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rules: Iterable[Rule] = (),
+        name: str = "ndjson",
+        head: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._path, self._name, self._mapper, self._head = path, name, Mapper(rules), head
         self._seen: set[bytes] = set()
         self._at: tuple[int, int, int] | None = None
 
@@ -51,7 +59,7 @@ class NdjsonFile:
             Unreachable: the file cannot be written.
             Refused: not an event that is told.
         """
-        document = self._mapper.document(event)
+        document = with_head(self._mapper.document(event), self._head())
         line = b'{"event":' + _json(document.pop("event")) + b"," + _json(document)[1:] + b"\n"
         if not _ID.match(line):
             raise ValueError(f"an event's id is 64 hex digits, not {event.id!r}")

@@ -22,7 +22,7 @@ import httpx
 from ratchet.event import PREFIX, Event, stamp
 from ratchet.ports import Refused, Unreachable
 from streams.endpoint import checked, shown
-from streams.siem.ecs import Mapper
+from streams.siem.ecs import Mapper, with_head
 
 if TYPE_CHECKING:
     from ratchet.sigma.rule import Rule
@@ -48,6 +48,7 @@ class Webhook:
         dangerous_plain_http: allow http beyond loopback.
         now: seconds since 1970; signed, so that receivers can turn old deliveries away.
         client: to send through; one of our own by default.
+        head: the newest link of the hash chain (streams/chain.py), sent along.
 
     Raises:
         ValueError: a URL or secret that must not be used.
@@ -63,10 +64,11 @@ class Webhook:
         dangerous_plain_http: bool = False,
         now: Callable[[], float] = time.time,
         client: httpx.Client | None = None,
+        head: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._url = checked(url, dangerous_plain_http=dangerous_plain_http)
         self._key, self._who = _key(secret), f"webhook {shown(url)}"
-        self._mapper, self._name, self._now = Mapper(rules), name, now
+        self._mapper, self._name, self._now, self._head = Mapper(rules), name, now, head
         # No proxies or credentials of the environment, no redirects: it goes where the configuration says, or nowhere.
         self._client = client or httpx.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False)
 
@@ -83,7 +85,11 @@ class Webhook:
             Refused: this receiver will never take this one, or it is not an event that is told.
         """
         body = json.dumps(
-            {"type": PREFIX + event.type, "timestamp": stamp(event.time), "data": self._mapper.document(event)},
+            {
+                "type": PREFIX + event.type,
+                "timestamp": stamp(event.time),
+                "data": with_head(self._mapper.document(event), self._head()),
+            },
             separators=(",", ":"),
             ensure_ascii=False,
             allow_nan=False,

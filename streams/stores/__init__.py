@@ -6,6 +6,7 @@ the bundle, `rego` and `opa_server` decide whether it enforces, `publish` gives 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ def local(
     opa_token: str | None = None,
     opa_plain_http: bool = False,
     tenant: str = "default",
+    head: Callable[[], str | None] = lambda: None,
 ) -> tuple[PolicyStore, ...]:
     """The stores of a data directory, in the order in which they are written: Git, then the bundle of its commits.
 
@@ -29,6 +31,7 @@ def local(
         opa_token: bearer token for it.
         opa_plain_http: speak plain http to it beyond loopback (a network of containers).
         tenant: whose policy the bundle serves.
+        head: the newest link of the hash chain, for the commits' trailers; see streams/chain.py.
 
     Raises:
         Unreachable: the bundle's key cannot be read or made.
@@ -41,7 +44,7 @@ def local(
     from streams.stores.rego import Prover, RegoInProcess
 
     prover: Prover = RegoInProcess()
-    git = GitStore(folder / "policy.git", prover)
+    git = GitStore(folder / "policy.git", prover, head=head)
     if opa_url is not None:
         from streams.stores.opa_server import OpaServer
 

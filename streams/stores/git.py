@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -74,8 +74,16 @@ class GitStore:
         branch: that holds the policy.
     """
 
-    def __init__(self, path: Path, prover: Prover, *, name: str = "git", branch: str = "main") -> None:
-        self._path, self._prover, self._name = path, prover, name
+    def __init__(
+        self,
+        path: Path,
+        prover: Prover,
+        *,
+        name: str = "git",
+        branch: str = "main",
+        head: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._path, self._prover, self._name, self._chain = path, prover, name, head
         self._ref = Ref(f"refs/heads/{branch}".encode())
 
     @property
@@ -111,7 +119,7 @@ class GitStore:
                 assert repo is not None
                 if (head := self._head(repo)) != plan.base:
                     return self._drift(plan.intent.change, plan.base, head, repo)
-                objects, commit = self._commit(repo, plan.base, plan.intent, files)
+                objects, commit = self._commit(repo, plan.base, plan.intent, files, self._chain())
                 for one in objects:
                     self._keep(one)
                 self._keep(commit)
@@ -143,6 +151,15 @@ class GitStore:
         with self._open() as repo:
             found = self._find(repo, self._head(repo), change, None)
         return found if found is not None and found.tenant == tenant else None
+
+    def heads(self) -> Iterator[str]:
+        """Heads of the hash chain that our commits recorded, from the newest."""
+        with self._open() as repo:
+            if repo is None:
+                return
+            for commit in self._walk(repo, self._head(repo)):
+                if given := (_trailers(commit) or {}).get("Ratchet-Head"):
+                    yield given
 
     def follows(self, later: str | None, earlier: str) -> bool:
         """Whether commit `later` is `earlier`, or follows it by commits of ours alone."""
@@ -211,7 +228,10 @@ class GitStore:
 
     def _faithful(self, repo: Repo | None, found: Committed, want: Intent, files: Mapping[str, bytes]) -> bool:
         """Whether the commit is the very one that we would make of this intent: its id says so."""
-        return repo is not None and self._commit(repo, found.parent, want, files)[1].id.decode() == found.commit
+        if repo is None:
+            return False
+        chain = (_trailers(_commit(repo, found.commit)) or {}).get("Ratchet-Head")
+        return self._commit(repo, found.parent, want, files, chain)[1].id.decode() == found.commit
 
     def _ours_since(self, repo: Repo | None, head: str | None, commit: str) -> bool:
         """Whether everything after `commit` has the form of a commit of ours (a crash between changes leaves that)."""
@@ -265,7 +285,7 @@ class GitStore:
         sync_folder(self._path.parent)
 
     def _commit(
-        self, repo: Repo, base: str | None, intent: Intent, files: Mapping[str, bytes]
+        self, repo: Repo, base: str | None, intent: Intent, files: Mapping[str, bytes], chain: str | None
     ) -> tuple[list[ShaFile], Commit]:
         """The commit of an intent on top of `base`, and the blobs and trees it needs, in an order safe to write."""
         objects: list[ShaFile] = []
@@ -279,7 +299,7 @@ class GitStore:
         commit.author = commit.committer = AUTHOR
         commit.author_time = commit.commit_time = int(intent.at.astimezone(UTC).timestamp())
         commit.author_timezone = commit.commit_timezone = 0
-        commit.message = _message(intent)
+        commit.message = _message(intent, chain)
         return objects, commit
 
     def _keep(self, one: ShaFile) -> None:
@@ -368,12 +388,18 @@ def _plant(files: Mapping[str, bytes], objects: list[ShaFile]) -> ObjectID:
     return tree.id
 
 
-def _message(intent: Intent) -> bytes:
-    """A subject for people; the change as trailers (git-interpret-trailers(1)), always the last paragraph."""
+def _message(intent: Intent, chain: str | None) -> bytes:
+    """A subject for people; the change as trailers (git-interpret-trailers(1)), always the last paragraph.
+
+    `Ratchet-Head` is the newest link of the hash chain of the rounds when the commit was made (streams/chain.py).
+    """
+    last = f"Ratchet-Head: {chain}\n" if chain else ""
     subject = (
         " ".join("".join(c if c.isprintable() else " " for c in intent.reason).split())[:200] or "Change of policy"
     )
-    return f"{subject}\n\nRatchet-Change: {intent.change}\nRatchet-Tenant: {intent.tenant}\n".encode("utf-8", "replace")
+    return f"{subject}\n\nRatchet-Change: {intent.change}\nRatchet-Tenant: {intent.tenant}\n{last}".encode(
+        "utf-8", "replace"
+    )
 
 
 def _trailers(commit: Commit) -> dict[str, str] | None:

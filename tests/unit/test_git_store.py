@@ -317,3 +317,20 @@ def test_what_is_no_repository_cannot_be_reached(store: GitStore, path: Path) ->
     with pytest.raises(Unreachable):
         store.push(plan)
     assert list(path.iterdir()) == []
+
+
+def test_a_commit_records_the_newest_link_of_the_hash_chain(path: Path) -> None:
+    heads = iter([f"7:{'ab' * 32}", f"9:{'cd' * 32}", f"11:{'ef' * 32}"])
+    store = GitStore(path, RegoInProcess(), head=lambda: next(heads))
+    first = pushed(store, intent(), None)
+    pushed(store, intent("c2", 25), first.revision)
+    assert list(store.heads()) == [f"9:{'cd' * 32}", f"7:{'ab' * 32}"]
+
+
+def test_a_push_that_is_found_again_is_the_same_though_the_chain_went_on(path: Path) -> None:
+    """A crash after the commit: it is recognised by its change, and not made a second time."""
+    heads = iter([f"7:{'ab' * 32}"])
+    done = pushed(GitStore(path, RegoInProcess(), head=lambda: next(heads)), intent(), None)
+    again = GitStore(path, RegoInProcess(), head=lambda: f"8:{'cd' * 32}").plan(intent(), None)
+    assert isinstance(again, Written)
+    assert again.revision == done.revision

@@ -61,7 +61,7 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path / "ratchet.db")
     yield made
-    assert check(made.database) == [], "what retention deletes leaves the hash chain whole"
+    assert check(made.database.path) == [], "what retention deletes leaves the hash chain whole"
     made.database.close()
 
 
