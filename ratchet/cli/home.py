@@ -76,7 +76,7 @@ class Home:
         """Refuse a folder that is not ours alone: who can write there signs, approves and judges in our name.
 
         Raises:
-            Fault: it belongs to another user, or others may read or write it.
+            Fault: it belongs to another user, or others may read or write it: who did is worth a look.
         """
         found = self.path.stat()
         if found.st_uid != os.geteuid():
@@ -91,7 +91,7 @@ class Home:
             raise Fault(
                 "open-directory",
                 f"{self.path} is open to others than its owner (mode {mode:o})",
-                f"chmod 700 {self.path}, after a look at who wrote there",
+                f"chmod 700 {self.path}",
                 Exit.REFUSED,
             )
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from dashboards.console import app, serve
 from dashboards.console.guard import LoginToken
+from ratchet.cli import http_server
 
 SIZES = {"laptop": (1280, 800), "wall": (1920, 1080), "phone": (390, 844)}
 
@@ -80,7 +81,7 @@ def console(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Itera
     token = LoginToken("rana")
     secret = token.issue(datetime.now(UTC))
     listening = socket.create_server(("127.0.0.1", 0))
-    server = serve.server(
+    server = http_server.server(
         app.create(
             pipeline.reader,
             lambda topic, event: pipeline.append(topic, event),

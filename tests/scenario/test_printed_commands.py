@@ -137,7 +137,7 @@ class World:
             (r"\{''\.join\(words\)\}", f"--limit 2 --after {self.identity}"),
             (r"\{near\[0\]\}|COMMAND", "fleet --help" if "near" in command else "fleet"),
             (r"fleet \{name\} …", f"fleet --data {self.data}"),
-            (r"\{place\.path\}|\{file\}", "mine"),
+            (r"\{place\.path\}|\{self\.path\}|\{file\}", "mine"),
             (r"\b(ALERT|ID|3f9c01ab|7c2e01ab)\b", subject[:12]),
             (r"\{\{ p\.id\[:16\] \}\}|\{proposal\[:8\]\}|\{said\['proposal'\]\[:8\]\}", subject[:16]),
             (r"--as (NAME|alice --key alice\.key)", "--as demo"),
