@@ -16,7 +16,7 @@ from streams.stage import Output, State
 _ORDER = {"signals": 0, "changes": 1, "receipts": 2, "decisions": 3, "ticks": 4}
 """Of topics at equal time, as in streams/topology.py: a Tick comes after everything that happened by then."""
 
-_OURS = frozenset({"decision.acknowledged.v1", "decision.resolved.v1", "decision.retired.v1"})
+_OURS = frozenset(f"decision.{verb}.v1" for verb in ("acknowledged", "resolved", "accepted", "retired"))
 
 
 class Correlate:

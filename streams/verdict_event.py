@@ -148,6 +148,7 @@ def signal(verdict: Event) -> dict[str, Json]:
         "blob": data["blob"],
         "replay_key": data.get("replay_key") or data["blob"],
         "tier": data["tier"],
+        "barred": data["barred"],
         "genuine": data["genuine"],
         "failed": [step["name"] for step in data["steps"] if step["outcome"] == Outcome.FAILED.value],
         "reasons": sorted({reason["code"] for reason in data["reasons"]}),

@@ -176,6 +176,19 @@ def retire(memory: Memory, decision: Event, subject: str) -> list[Event]:
     return out
 
 
+def accept(memory: Memory, decision: Event, rule: Rule, subject: str) -> list[Event]:
+    """A person accepts what a rule found on a subject (decision.accepted.v1): its alert is over, if one is open."""
+    index = _index(decision.tenant, subject)
+    opened = memory.get(index) or {}
+    entry = opened.get(rule.name)
+    said = memory.get(_key(entry["alert"])) if entry else None
+    if entry is None or said is None:
+        return []
+    _forget(memory, index, opened, rule.name)
+    who = {"by": _said(decision.data.get("by")), "comment": _said(decision.data.get("comment")), "status": "resolved"}
+    return [_say(memory, "alert.resolved.v1", {**said, **who}, entry, decision.time)]
+
+
 def by_hand(alert: Mapping[str, Json]) -> bool:
     """May a person resolve it? Not one on a policy itself (`policy:<family>`): a loosening that lasts must not be made
     to look over. The stores prove its end.
@@ -191,6 +204,13 @@ def _said(text: Json) -> str | None:
 def open_rules(memory: Memory, tenant: str, subject: str) -> tuple[str, ...]:
     """Names of the rules that have an alert open on a subject."""
     return tuple(sorted(memory.get(_index(tenant, subject)) or ()))
+
+
+def opened(memory: Memory, tenant: str, subject: str) -> tuple[Mapping[str, Json], ...]:
+    """The latest data of every alert that is open on a subject, by rule."""
+    entries = memory.get(_index(tenant, subject)) or {}
+    found = (memory.get(_key(entries[name]["alert"])) for name in sorted(entries))
+    return tuple(alert for alert in found if alert is not None)
 
 
 def _raise(memory: Memory, found: Hit, index: str, opened: Mapping[str, Json]) -> list[Event]:

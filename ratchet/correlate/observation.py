@@ -7,9 +7,11 @@ docs/rules.md lists them all for people; a test keeps it equal to `FIELDS`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from ratchet.correlate.firmware import Regression
 from ratchet.event import Event, Json, stamp
 from ratchet.sigma import options
 from ratchet.sigma.reach import Shape, Type
@@ -23,6 +25,7 @@ APPRAISED = "evidence-appraised"
 REFUSED = "evidence-refused"
 UNPROVEN = "evidence-unproven"
 COLLATERAL = "collateral-failed"
+AGE_UNKNOWN = "evidence-age-unknown"
 REPLAYED = "evidence-replayed"
 ROLLED_BACK = "firmware-rolled-back"
 SILENT = options.SILENT
@@ -32,10 +35,11 @@ NOT_ENFORCING = "store-not-enforcing"
 LOOSENED = "floor-loosened"
 
 ACTIONS: Mapping[str, str] = {
-    APPRAISED: "proven evidence, seen for the first time, and what the policy made of it",
+    APPRAISED: "fresh genuine evidence, and what the policy made of it; again when it is judged again",
     REFUSED: "evidence of which a proof step failed for a reason of its own",
     COLLATERAL: "evidence that cannot be proven because a vendor's statement is expired or unsound",
     UNPROVEN: "evidence of which no step failed, but one without which nothing is proven was not possible",
+    AGE_UNKNOWN: "genuine evidence of which nobody knows when it was made; it counts for no machine",
     REPLAYED: "bytes that an earlier event brought already",
     ROLLED_BACK: "proven evidence with a security version below one that this machine proved; one for each component",
     SILENT: "a machine that has attested is longer away than the rule allows",
@@ -62,6 +66,12 @@ FIELDS: Mapping[str, str] = {
     "attestation.tier": "`affirming`, `warning`, `contraindicated` or `none`",
     "attestation.failed": "proof steps that failed, a list",
     "attestation.reasons": "codes of reasons, a list (docs/reasons.md)",
+    "attestation.not_possible": "proof steps that were not possible, a list",
+    "attestation.barred": "what kept `affirming` away for want of a check, a list",
+    "attestation.recognition": "`ours`, `stranger`, `moved` (the name is another machine's), `waiting` or `not_asked`",
+    "attestation.url": "where what is missing can be had",
+    "attestation.fresh": "whether it is known that the evidence was made now",
+    "attestation.rejudged": "id of the event because of which it was judged again",
     "attestation.tcb_status": "Intel's TCB status, merged",
     "attestation.advisories": "Intel's advisories, a list",
     "attestation.evaluation": "Intel's evaluation number",
@@ -103,6 +113,9 @@ _EVIDENCE = frozenset(ACTIONS) - {DRIFTED, NOT_ENFORCING, LOOSENED, BURST}
 """Actions that are about one machine or sender."""
 _STORES = frozenset({DRIFTED, NOT_ENFORCING})
 
+RECOGNITIONS = frozenset({"ours", "stranger", "moved", "waiting", "not_asked"})
+"""What enrolment makes of a machine."""
+
 
 def _said_of(type: Type, *actions: str) -> Shape:
     return Shape(type, None, frozenset(actions) if actions else None)
@@ -117,6 +130,12 @@ SHAPES: Mapping[str, Shape] = {
     "attestation.reasons": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
     "attestation.advisories": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
     "attestation.evaluation": _said_of(Type.NUMBER, *_EVIDENCE - {SILENT}),
+    "attestation.not_possible": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
+    "attestation.barred": _said_of(Type.TEXTS, *_EVIDENCE - {SILENT}),
+    "attestation.recognition": Shape(Type.TEXT, RECOGNITIONS, _EVIDENCE),
+    "attestation.url": _said_of(Type.TEXT, *_EVIDENCE - {SILENT}),
+    "attestation.fresh": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
+    "attestation.rejudged": _said_of(Type.TEXT, *_EVIDENCE - {SILENT}),
     "attestation.genuine": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
     "attestation.debug": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
     "attestation.late": _said_of(Type.TRUTH, *_EVIDENCE - {SILENT}),
@@ -163,6 +182,11 @@ def of_signal(signal: Signal, action: str) -> Observation:
         "attestation.weak": bool(signal.get("weak")),
         "attestation.simulated": bool(signal.get("simulated")),
         "attestation.late": bool(signal.get("late")),
+        "attestation.fresh": bool(signal["fresh"]),
+        "attestation.not_possible": [
+            step["name"] for step in signal["proof"]["steps"] if step["outcome"] == "not_possible"
+        ],
+        "attestation.url": next((u for why in signal.get("why") or () if (u := _url(why.get("remedy")))), None),
     }
     for name in _COPIED:
         facts[f"attestation.{name}"] = signal.get(name)
@@ -179,6 +203,9 @@ _COPIED = (
     "family",
     "tier",
     "failed",
+    "barred",
+    "recognition",
+    "rejudged",
     "reasons",
     "tcb_status",
     "advisories",
@@ -188,6 +215,23 @@ _COPIED = (
     "root",
     "evidence",
 )
+
+
+_LINK = re.compile(r"https://[!-~]{1,500}")
+
+
+def _url(remedy: Json) -> str | None:
+    """Where a remedy says that something is to be had."""
+    found = _LINK.search(remedy) if isinstance(remedy, str) else None
+    return found[0].rstrip(".,;:)") if found else None
+
+
+def of_regression(signal: Signal, regression: Regression) -> Observation:
+    """A component below the version that its machine proved."""
+    facts = of_signal(signal, ROLLED_BACK)
+    facts["attestation.component"] = regression.component
+    facts["attestation.was"], facts["attestation.now"] = regression.was, regression.now
+    return facts
 
 
 def of_standing(standing: Standing, action: str, at: str) -> Observation:
@@ -205,6 +249,7 @@ def of_standing(standing: Standing, action: str, at: str) -> Observation:
         "attestation.tee": standing.tee,
         "attestation.family": standing.family,
         "attestation.tier": standing.tier.value,
+        "attestation.recognition": standing.recognition,
         "attestation.measurement": standing.measurement,
         "attestation.tcb_status": standing.tcb_status,
         "attestation.weak": standing.identity.startswith("hint:"),

@@ -20,5 +20,5 @@ def retire(memory: Memory, decision: Event) -> list[Event]:
     if (kept := memory.get(known)) is not None:
         for kind, when in kept["due"].items():
             memory.delete(due_key(when, kind, tenant, identity))
-        memory.put(known, {**kept, "due": {}})
+        memory.put(known, {"marks": kept["marks"], "due": {}})
     return alerts.retire(memory, decision, identity)
