@@ -85,10 +85,19 @@ def signal(name: str = "n01", at: datetime = NOON, **other: Any) -> dict[str, An
         "simulated": False,
         "trusted_until": stamp(at + 6 * HOUR),
         "late": False,
+        "fresh": True,
+        "vouched": False,
+        "rejudged": None,
+        "received": stamp(at),
+        "recognition": "ours",
+        "barred": [],
+        "measurements": {},
         **other,
     }
     if not whole["genuine"]:
         whole |= {"subject": f"hint:{name}", "tier": "contraindicated", "trusted_until": None, "instance": None}
+    whole.setdefault("replay_key", whole["blob"])
+    whole.setdefault("proof", {"steps": [], "claims": {"platform": f"chip:{name}"}})
     return whole
 
 
@@ -224,8 +233,11 @@ def test_good_evidence_does_not_cover_up_a_forgery(world: World) -> None:
 
 def test_what_could_not_be_proven_accuses_nobody(world: World) -> None:
     """No key known to check an SNP report with: unproven, not forged; no standing comes of it."""
-    world.hears(signal(genuine=False, failed=[], reasons=["no_endorsement_key"]))
-    assert world.said == []
+    why = reason("no_endorsement_key", remedy="fetch https://kdsintf.amd.com/vcek/v1/Milan/aa?snpSPL=24")
+    [alert] = world.hears(signal(genuine=False, failed=[], reasons=["no_endorsement_key"], why=[why]))
+    assert (alert.data["rule"], alert.subject, alert.data["level"]) == ("endorsement-missing", "hint:n01", "medium")
+    assert alert.data["facts"]["attestation.url"] == "https://kdsintf.amd.com/vcek/v1/Milan/aa?snpSPL=24"
+    assert alert.data["reasons"][0]["remedy"].startswith("fetch https://kdsintf.amd.com/")
     assert list(world.state.scan("standing/")) == []
 
 
@@ -286,13 +298,16 @@ def test_two_guests_on_one_chip_are_one_machine_and_not_a_rollback(world: World)
 
 
 def test_a_new_tdx_module_counts_from_the_start_again() -> None:
-    marks, falls = firmware.compare({}, {"tdx.0": 7, "tdx.1": 1}, guest="g", at="t1", evidence="e1")
-    marks, falls = firmware.compare(marks, {"tdx.0": 2, "tdx.1": 3}, guest="g", at="t2", evidence="e2")
-    assert falls == ()
-    _, falls = firmware.compare(marks, {"tdx.0": 9, "tdx.1": 1}, guest="g", at="t3", evidence="e3")
-    assert [(f.component, f.was, f.now) for f in falls] == [("tdx.1", 3, 1)]
-    _, falls = firmware.compare(marks, {"tdx.0": 1, "tdx.1": 3}, guest="g", at="t3", evidence="e3")
-    assert [(f.component, f.was, f.now) for f in falls] == [("tdx.0", 2, 1)]
+    def compare(marks: firmware.Marks, tcb: dict[str, int], at: str) -> firmware.Comparison:
+        return firmware.compare(marks, tcb, tee="tdx", guest="g", at=at, evidence=f"evidence at {at}")
+
+    marks = compare({}, {"tdx2.0": 7, "tdx2.1": 1}, "t1").marks
+    compared = compare(marks, {"tdx2.0": 2, "tdx2.1": 3}, "t2")
+    assert compared.fell == {}
+    fell = compare(compared.marks, {"tdx2.0": 9, "tdx2.1": 1}, "t3").fell
+    assert [(f.component, f.was, f.now) for f in fell.values()] == [("tdx2.1", 3, 1)]
+    fell = compare(compared.marks, {"tdx2.0": 1, "tdx2.1": 3}, "t3").fell
+    assert [(f.component, f.was, f.now) for f in fell.values()] == [("tdx2.0", 2, 1)]
 
 
 def test_a_forged_rollback_and_a_forged_upgrade_move_no_mark(world: World) -> None:
@@ -376,6 +391,7 @@ def test_weak_identities_are_kept_apart_by_sender(world: World) -> None:
 
 def test_a_debug_guest_is_alerted_until_it_is_gone_not_until_its_neighbour_speaks(world: World) -> None:
     debug: dict[str, Any] = {"debug": True, "tier": "contraindicated", "trusted_until": None, "instance": "bad"}
+    debug["reasons"] = ["debug_enabled"]
     [raised] = world.hears(signal(**debug, why=[reason("debug_enabled"), reason("no_challenge")]))
     assert raised.data["rule"] == "debug-enabled"
     world.hears(signal(at=NOON + HOUR, instance="good"))
@@ -386,7 +402,8 @@ def test_a_debug_guest_is_alerted_until_it_is_gone_not_until_its_neighbour_speak
 
 
 def test_a_debug_guest_that_left_is_forgotten_after_a_day(world: World) -> None:
-    world.hears(signal(debug=True, tier="contraindicated", trusted_until=None, instance="bad"))
+    bad: dict[str, Any] = {"debug": True, "tier": "contraindicated", "trusted_until": None, "instance": "bad"}
+    world.hears(signal(**bad, reasons=["debug_enabled"]))
     for hour in (6, 12, 18):
         world.hears(signal(at=NOON + hour * HOUR, instance="good"))
     assert world.alerts()["debug-enabled chip:n01"]["status"] == "open"
@@ -406,7 +423,7 @@ def test_out_of_date_is_one_alert_that_ends_with_the_update(world: World) -> Non
     alert = world.said[-1].data
     assert (len(alert["causes"]), alert["machines"], alert["level"]) == (50, ["n01"], "medium")
     assert [r["code"] for r in alert["reasons"]] == ["tcb_out_of_date"], "reasons of other matters are left out"
-    [resolved] = world.hears(signal(at=NOON + 100 * HOUR, tcb_status="UpToDate"))
+    [resolved] = world.hears(signal(at=NOON + 100 * HOUR, tcb_status="UpToDate", tee="tdx"))
     assert (resolved.type, resolved.data["count"], resolved.data["revision"]) == ("alert.resolved.v1", 100, 8)
     world.hears(signal(at=NOON + 101 * HOUR, **old, **why))
     assert world.said[-1].type == "alert.raised.v1"

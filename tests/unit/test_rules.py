@@ -190,8 +190,8 @@ def test_the_page_lists_every_modifier() -> None:
 
 def test_the_rule_on_the_page_works() -> None:
     text = PAGE.split("```yaml\n")[1].split("```")[0]
-    rule = sigma.load({"rules/evidence/evidence-unproven.yml": text})["evidence-unproven"]
-    assert rule.matches({"event.action": "evidence-unproven", "cloud.region": "eu-1"})
+    rule = sigma.load({"rules/evidence/identity-masked.yml": text})["identity-masked"]
+    assert rule.matches({"event.action": "evidence-appraised", "attestation.weak": True, "cloud.region": "eu-1"})
     assert yaml.safe_load(text)["title"]
 
 
