@@ -5,14 +5,14 @@ showed. What tells them apart:
 
 - SNP: the report id, which the firmware draws anew for each launch and no guest or host can choose (AMD 56860,
   ATTESTATION_REPORT, REPORT_ID).
-- TDX and SGX have no such id in the quote (Intel TDX Module ABI, TDREPORT_STRUCT; Intel SDM 3D, REPORT), and neither has
-  an SNP report whose id is zero. There a guest is everything that the evidence says of it and its launch decided, with
-  the sender's name: measurements, configuration and owner, attributes (debug is one), and for SGX product and security
-  version. So whoever runs a debug TD beside a clean one of the same image has two guests, whatever name they send under.
+- TDX and SGX have no such id in the quote (Intel TDX Module ABI, TDREPORT_STRUCT; Intel SDM 3D, REPORT), nor has an SNP
+  report whose id is zero. There a guest is everything that the evidence says of it and its launch decided, with the
+  sender's name: measurements, configuration and owner, attributes (debug is one), for SGX product and security version.
+  So whoever runs a debug TD beside a clean one of the same image has two guests, whatever name they send under.
   What belongs to the platform (MRSEAM and what goes with it) is left out: it changes under a living guest.
 
-Two guests that agree in all of it, under one name, are one here: nothing in the evidence tells them apart, and they show
-the same. Source of the claims: docs/formats.md.
+Two guests that agree in all of it, under one name, are one here: nothing in the evidence tells them apart, and they
+show the same. Source of the claims: docs/formats.md.
 """
 
 from __future__ import annotations

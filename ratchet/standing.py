@@ -153,8 +153,8 @@ class Standing:
         trusted_until: when `tier` lapses to none without fresh proof; None where there is nothing to lapse.
         lapsed_at: when the word of its last live guest ended without fresh proof; None while a word counts.
         holds: what lowers it, whatever its guests prove.
-        recognition: whether it is ours, as the latest proven evidence was judged: `ours`, `stranger`, `moved`, `waiting`
-            or `not_asked`.
+        recognition: whether it is ours, as the latest proven evidence was judged: `ours`, `stranger`, `moved`,
+            `waiting` or `not_asked`.
         verdict, evidence: ids of the latest proven verdict event and of its evidence event; of those that showed a
             certificate revoked, where that came since.
         reasons: codes of that verdict.

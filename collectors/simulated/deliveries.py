@@ -220,7 +220,9 @@ class _Mint:
             key = self._vendor.keys.ec(f"forger/{piece.delivery}", 384)
         guest = amd.Guest(
             measurement=measurement(group.runs, piece.release, group.tee),
-            report_id=self._vendor.keys.derive(f"report id/{piece.machine.name}/{piece.release}", 32),
+            report_id=self._vendor.keys.derive(
+                f"report id/{piece.machine.name}/{piece.release}{'/debug' * (piece.how == 'debug')}", 32
+            ),
             debug=piece.how == "debug",
         )
         raw = amd.report(

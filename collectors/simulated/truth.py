@@ -139,37 +139,70 @@ def _bursts(refused: Iterable[Piece], limits: Limits) -> Iterator[str]:
                 break
 
 
-_WORSE = ("none", "affirming", "warning", "contraindicated")
+_WORSE = ("affirming", "none", "warning", "contraindicated")
+
+BAD_COUNTS = timedelta(hours=24)
+"""For how long a guest that says no end of its own (it is contraindicated) counts beside other guests."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What one guest's latest evidence makes of it, and until when that counts."""
+
+    at: datetime
+    tier: str
+    until: datetime
 
 
 def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
-    """How every machine that ever proved itself must stand when all has settled: by the worst of its live guests.
+    """How every machine that ever proved itself must stand when all has settled.
+
+    That is the worst of its live guests; nobody alive, what was bad stays bad and what was good is none. A guest that
+    is debugged is another one than the one beside it. A machine whose firmware went back, and has not come back, is
+    degraded; one whose certificate is revoked is not trusted.
 
     Args:
         scenario: whose machines.
-        trusted_for: how long the policy lets proof count. A guest is live so long; with another release another guest
-            is there, and the one before counts until its time is up.
+        trusted_for: how long the policy lets proof count.
     """
     end = list(ticks(scenario))[-1]
     revoked = {name: at for at, name in reversed(revocations(scenario))}
     published = histories(scenario)
-    latest: dict[str, dict[str, Piece]] = defaultdict(dict)
+    words: dict[str, dict[tuple[str, bool], _Word]] = defaultdict(dict)
+    proofs: dict[str, list[Piece]] = defaultdict(list)
     distrusted: set[str] = set()
     for piece in plan(scenario):
-        if isinstance(piece, Piece) and piece.how in ("honest", "debug"):
-            name = piece.machine.name
-            if name not in revoked or piece.time < revoked[name]:
-                latest[name][piece.release] = piece
-            else:
-                distrusted.add(name)
-    found: dict[str, str] = {}
-    for name, guests in latest.items():
-        if name in distrusted:
-            found[name] = "contraindicated"
+        if not isinstance(piece, Piece) or piece.how not in ("honest", "debug"):
             continue
-        live = [piece for piece in guests.values() if piece.time + trusted_for > end]
-        found[name] = max((_tier(scenario, piece, published) for piece in live), key=_WORSE.index, default="none")
+        name = piece.machine.name
+        if name in revoked and piece.time >= revoked[name]:
+            distrusted.add(name)
+            continue
+        tier = _tier(scenario, piece, published)
+        until = piece.time + (BAD_COUNTS if tier == "contraindicated" else trusted_for)
+        words[name][piece.release, piece.how == "debug"] = _Word(piece.time, tier, until)
+        proofs[name].append(piece)
+    found: dict[str, str] = {}
+    for name, guests in words.items():
+        last = max(guests.values(), key=lambda word: word.at)
+        live = [word.tier for word in guests.values() if word.until > end]
+        tier = max(live, key=_WORSE.index, default="contraindicated" if last.tier == "contraindicated" else "none")
+        if tier == "affirming" and _fallen(proofs[name]):
+            tier = "warning"
+        found[name] = "contraindicated" if name in distrusted else tier
     return found
+
+
+def _fallen(sent: Iterable[Piece]) -> bool:
+    """Whether the firmware of a machine is below a version that it proved, by its latest proof."""
+    highest: dict[str, int] = {}
+    below: set[str] = set()
+    for piece in sent:
+        if isinstance(piece.firmware, SnpFirmware):
+            for component, svn in piece.firmware.model_dump().items():
+                highest[component] = max(svn, highest.get(component, 0))
+                (below.add if svn < highest[component] else below.discard)(component)
+    return bool(below)
 
 
 def _tier(

@@ -91,9 +91,7 @@ class Correlator:
                 outputs += bursts.over(self._raising, memory, kind, tenant, subject, at)
         return self._settled(memory, outputs, at, *sorted(touched))
 
-    def _settled(
-        self, memory: Memory, outputs: list[Event], at: datetime, *touched: tuple[str, str]
-    ) -> list[Event]:
+    def _settled(self, memory: Memory, outputs: list[Event], at: datetime, *touched: tuple[str, str]) -> list[Event]:
         """Whatever changed about a machine or its alerts, its standing knows."""
         for tenant, subject in sorted({*touched, *[(event.tenant, event.subject) for event in outputs]}):
             self._machines.settle(memory, tenant, subject, at)

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from ratchet.event import Json
 
 Marks = Mapping[str, list[Json]]
-"""Component (for TDX launch versions: behind its guest) -> [highest value, when it was proved, by which evidence event];
-for those behind a guest also [lower versions that were seen before it]."""
+"""Component (for TDX launch versions: behind its guest) -> [highest value, when it was proved, by which evidence
+event]; for those behind a guest also [lower versions that were seen before it]."""
 
 MAX_GUESTS = 64
 """Guests of one machine whose TDX marks are kept; the least recently raised goes first."""

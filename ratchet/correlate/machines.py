@@ -1,6 +1,6 @@
 """Machines: what fresh genuine evidence makes of their standing, their firmware marks, and what is held against them.
 
-Only evidence of which it is known that it was made now comes here; see `engine`. What `known/<tenant>/<identity>` holds:
+Only evidence of which it is known that it was made now comes here; see `engine`. `known/<tenant>/<identity>` holds:
 
 - marks: firmware marks (`firmware`);
 - due: when the machine's due entries lie, by kind;
@@ -135,15 +135,16 @@ class Machines:
             The machine that it had spoken for; None where it counted for none.
         """
         claims = signal["proof"]["claims"] or {}
-        for identity in (claims.get("platform"), f"hint:{signal['hint']}"):
-            before = memory.get(_standing(signal["tenant"], identity)) if identity else None
+        platform, hinted = claims.get("platform"), f"hint:{signal['hint']}"
+        for identity in (str(platform), hinted) if platform else (hinted,):
+            before = memory.get(_standing(signal["tenant"], identity))
             if before is None:
                 continue
             standing = Standing.from_data(before)
             now = standings.withdraw(standing, signal)
             if now is not standing and now.to_data() != before:
                 self._remember(memory, now, _known(memory, signal["tenant"], identity))
-                return str(identity)
+                return identity
         return None
 
     def accept(self, memory: Memory, event: Event) -> list[Event]:

@@ -677,7 +677,7 @@ def test_an_open_loosening_is_not_resolved_by_hand(world: World) -> None:
 
 
 def test_a_retired_machine_has_no_standing_no_alerts_and_is_not_missed(world: World) -> None:
-    world.hears(signal("n1", NOON, tier="contraindicated", trusted_until=None, debug=True))
+    world.hears(signal("n1", NOON, tier="contraindicated", trusted_until=None, debug=True, reasons=["debug_enabled"]))
     assert world.rules() == {"debug-enabled"}
     subject = world.said[0].data["subject"]
     data = {"identity": subject, "comment": "sold", "by": "mara"}

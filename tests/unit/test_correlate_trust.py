@@ -219,7 +219,9 @@ def test_a_revoked_machine_is_not_trusted_while_its_alert_is_open(world: World) 
     world.hears(signal(), revoked(NOON + HOUR))
     assert (standing(world)["tier"], holds(world)) == ("contraindicated", {"certificate_revoked", "critical_alert"})
     world.hears(signal(at=NOON + 2 * HOUR))
-    assert (standing(world)["tier"], holds(world)) == ("warning", {"critical_alert"}), "provisioned anew, and still open"
+    assert (standing(world)["tier"], holds(world)) == ("warning", {"critical_alert"}), (
+        "provisioned anew, and still open"
+    )
     world.takes(decision("resolved", world.alerts()["certificate-revoked chip:n01"]["alert"], NOON + 3 * HOUR))
     assert standing(world)["tier"] == "affirming"
 
@@ -416,7 +418,8 @@ def test_no_machine_with_an_open_critical_alert_or_a_hold_is_affirming(story: li
             critical = [
                 alert
                 for _, alert in world.state.scan("alert/")
-                if (alert["subject"], alert["level"]) == (known["identity"], "critical") and alert["status"] != "resolved"
+                if (alert["subject"], alert["level"]) == (known["identity"], "critical")
+                and alert["status"] != "resolved"
             ]
             if known["tier"] == "affirming":
                 assert not critical
@@ -452,7 +455,9 @@ def _happens(world: World, sent: list[dict[str, Any]], kind: str, name: str, at:
         "good": lambda: signal(name, at, instance=guest),
         "bad": lambda: signal(name, at, instance=guest, **bad),
         "back": lambda: signal(name, at, instance=guest, tcb={**MILAN, "current.snp": 20}),
-        "moved": lambda: signal(name, at, instance=guest, recognition="moved", tier="contraindicated", trusted_until=None),
+        "moved": lambda: signal(
+            name, at, instance=guest, recognition="moved", tier="contraindicated", trusted_until=None
+        ),
         "undated": lambda: undated(name, at, tcb={**MILAN, "current.snp": 2}),
         "forged": lambda: forged(name, at),
         "revoked": lambda: {**revoked(at), "subject": f"chip:{name}", "hint": name},
