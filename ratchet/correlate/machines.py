@@ -21,6 +21,7 @@ from ratchet import standing as standings
 from ratchet.correlate import alerts, firmware
 from ratchet.correlate import observation as observed
 from ratchet.correlate.finding import found, judged
+from ratchet.correlate.holds import holds_of, unrecognised
 from ratchet.correlate.memory import Memory, due_key
 from ratchet.correlate.observation import Signal
 from ratchet.correlate.raising import Raising
@@ -29,13 +30,10 @@ from ratchet.guest import guest_of
 from ratchet.reason import Reason
 from ratchet.sigma import Rule
 from ratchet.sigma.options import spelled
-from ratchet.standing import Hold, Standing, Tier
+from ratchet.standing import Standing, Tier
 
 LAPSE = "lapse"
 """Kind of the due entry at which a standing's next word ends."""
-
-_UNRECOGNISED = {"stranger": standings.STRANGER, "waiting": standings.WAITING, "moved": standings.MOVED}
-"""What `recognition` says of a machine that is none of ours -> the hold that follows."""
 
 _ROLLED_BACK = frozenset({observed.ROLLED_BACK})
 
@@ -70,7 +68,7 @@ class Machines:
                 "marks": compared.marks,
                 "fallen": fallen,
                 "revoked": None if latest else known["revoked"],
-                "unrecognised": _unrecognised(signal, known) if latest else known["unrecognised"],
+                "unrecognised": unrecognised(signal, known) if latest else known["unrecognised"],
             },
         )
         seen = [observed.of_signal(signal, observed.APPRAISED)]
@@ -103,7 +101,7 @@ class Machines:
             revoked = known["revoked"]
             if revoked and revoked["evidence"] == signal["evidence"]:
                 revoked = None
-            known = {**known, "revoked": revoked, "unrecognised": _unrecognised(signal, known)}
+            known = {**known, "revoked": revoked, "unrecognised": unrecognised(signal, known)}
         self._remember(memory, now, known)
         others = set(now.guests) - {guest_of(signal)}
 
@@ -173,24 +171,9 @@ class Machines:
         if before is None:
             return
         known = _known(memory, tenant, identity)
-        holds: list[Hold] = []
-
-        def hold(code: str, cause: Json, since: Json) -> None:
-            tier = self._holds[code]
-            holds.append(Hold(code=code, cause=str(cause), since=parse_time(str(since)), tier=tier))
-
-        if known["fallen"]:
-            first = min(known["fallen"].values(), key=lambda fall: (fall["since"], fall["cause"]))
-            hold(standings.ROLLED_BACK, first["cause"], first["since"])
-        if known["revoked"]:
-            hold(standings.REVOKED, known["revoked"]["cause"], known["revoked"]["since"])
-        if known["unrecognised"]:
-            hold(known["unrecognised"]["code"], known["unrecognised"]["cause"], known["unrecognised"]["since"])
-        for alert in alerts.opened(memory, tenant, identity):
-            if alert["level"] == "critical":
-                hold(standings.OPEN_ALERT, alert["alert"], alert["opened"])
+        holds = holds_of(known, alerts.opened(memory, tenant, identity), self._holds)
         standing = Standing.from_data(before)
-        now = _lapsed(memory, standings.held(standing, tuple(holds), at))
+        now = _lapsed(memory, standings.held(standing, holds, at))
         if now is not standing:
             memory.put(_standing(tenant, identity), now.to_data())
 
@@ -316,16 +299,6 @@ def _fallen(before: Mapping[str, Any], compared: firmware.Comparison, signal: Si
 def _living(fallen: Mapping[str, Any], now: Standing) -> dict[str, Any]:
     """Without what fell of guests that are no more: they never come back."""
     return {key: fall for key, fall in fallen.items() if "/" not in key or key.rpartition("/")[0] in now.guests}
-
-
-def _unrecognised(signal: Signal, known: Mapping[str, Any]) -> dict[str, Json] | None:
-    code = _UNRECOGNISED.get(signal.get("recognition") or "")
-    if code is None:
-        return None
-    before = known["unrecognised"]
-    if before and before["code"] == code:
-        return dict(before)
-    return {"code": code, "cause": signal["id"], "since": signal["time"]}
 
 
 def _reason(regression: firmware.Regression) -> dict[str, Json]:

@@ -20,6 +20,9 @@ DOCUMENT = ROOT / "docs" / "reasons.md"
 ELSEWHERE = {
     # Made of the names of rules and of the reasons of verdicts, so checked below by themselves.
     "ratchet/correlate/wording.py",
+    # Holds, whose codes are in docs/rules.md (test_rules.py).
+    "ratchet/correlate/holds.py",
+    "ratchet/standing.py",
 }
 
 

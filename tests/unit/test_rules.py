@@ -15,6 +15,7 @@ from ratchet.correlate import observation
 from ratchet.sigma import Rule, Vocabulary, cases, detection, options
 from ratchet.sigma import rule as rules
 from ratchet.sigma.reach import ANYTHING, Type
+from ratchet.standing import HOLDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: Mapping[str, str] = assets.rules()
@@ -170,6 +171,15 @@ def test_the_page_lists_every_rule_as_it_is() -> None:
 def test_the_page_lists_every_action_and_field() -> None:
     listed = {cells[0].strip("`").removesuffix("…"): cells[1] for cells in rows("What a rule sees")}
     assert listed == {**observation.ACTIONS, **observation.FIELDS, **observation.FAMILIES}
+
+
+def test_the_page_lists_every_hold_and_what_it_lowers_to() -> None:
+    listed = {
+        code: cells[1].strip("`")
+        for cells in rows("What keeps a machine from being trusted")
+        for code in re.findall(r"`(\w+)`", cells[0])
+    }
+    assert listed == {code: tier.value for code, tier in HOLDS.items()}
 
 
 def test_the_page_lists_every_option() -> None:
