@@ -229,11 +229,17 @@ class Reader(Protocol):
     def history(self, topic: str, subject: str, limit: int = 50) -> Sequence[Record]:
         """Latest records about one subject, newest first."""
 
-    def search(self, query: str, limit: int = 100) -> Iterator[Record]:
+    def search(self, query: str, limit: int = 100, seconds: float | None = None) -> Iterator[Record]:
         """Records that match the search language (`ratchet.query`), newest first.
+
+        Args:
+            query: as people write it.
+            limit: at most so many.
+            seconds: after which it is stopped; None: when it is done.
 
         Raises:
             ratchet.query.BadQuery: not a query; says where.
+            ratchet.query.TooCostly: a query that is too costly, or was stopped; says what costs most.
         """
 
     def dead_letters(self, after: str | None = None, limit: int = 100) -> Page:

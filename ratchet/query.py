@@ -5,7 +5,9 @@ its own language: `ratchet.query_sql` for SQLite; Elasticsearch's query DSL will
 each translation equal to the predicate. docs/search.md explains the language.
 
 An attacker may write the query as well as the records, so both are bounded: `MAX_LENGTH` characters, `MAX_DEPTH`
-levels, `MAX_TERMS` terms, and wildcards are matched without backtracking.
+levels, `MAX_TERMS` terms, and `MAX_COST` of all of them together. Wildcards are matched without backtracking: `*` by
+leftmost places, `?` by bit-parallel search (R. Baeza-Yates, G. Gonnet, "A New Approach to Text Searching", CACM 1992),
+so that time is linear in the text, whatever the two are. An archive adds a deadline.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ MAX_DEPTH = 24
 
 MAX_TERMS = 100
 """Terms of a query."""
+
+MAX_COST = 300
+"""Of a query: about how often every character of a record may be looked at."""
 
 ATTRIBUTES = ("id", "topic", "type", "source", "subject", "tenant", "time")
 """Fields that are an event's own; every other name is looked for in its data."""
@@ -60,6 +65,10 @@ class BadQuery(ValueError):
         return f"{self.text}\n{' ' * self.position}^"
 
 
+class TooCostly(BadQuery):
+    """A query that would take, or took, too long; says which part of it costs most, and what would narrow it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A value to be equal to, without regard to the case of ASCII letters; `*` and `?` are wildcards unless quoted.
@@ -81,6 +90,12 @@ class Text:
     def within(self, value: Json) -> bool:
         """Whether it is found anywhere in the value's text."""
         return _glob(((), *self.parts, ()), fold(as_text(value)))
+
+    @property
+    def cost(self) -> int:
+        """About how often each character of a text is looked at, in units of a search for plain text."""
+        marked = [len(part) for part in self.parts if None in part]
+        return 1 + len(self.parts) // 64 + (8 + max(marked) // 16 if marked else 0)
 
     @property
     def plain(self) -> str | None:
@@ -153,10 +168,26 @@ Node = Term | Not | All | Some
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query, understood. `tree` is for those who translate it."""
+    """A query, understood.
+
+    Attributes:
+        text: as it was written.
+        tree: for those who translate it.
+        costliest: where the part begins that costs most.
+    """
 
     text: str
     tree: Node
+    costliest: int = 0
+
+    def stopped(self, seconds: float) -> TooCostly:
+        """What to say when it took longer than so many seconds."""
+        return TooCostly(
+            self.text,
+            self.costliest,
+            f"stopped after {seconds:g} seconds: this part costs most; narrow the search with a topic:, a type:, or "
+            "a time as in time:[2026-11-01 TO 2026-11-02]",
+        )
 
     def matches(self, record: Record) -> bool:
         """Whether it holds for this record."""
@@ -171,7 +202,9 @@ def parse(text: str) -> Query:
     """
     if len(text) > MAX_LENGTH:
         raise BadQuery(text[:MAX_LENGTH], MAX_LENGTH, f"a query has at most {MAX_LENGTH} characters")
-    return Query(text, _Parser(text).query())
+    parser = _Parser(text)
+    tree = parser.query()
+    return Query(text, tree, parser.costliest[1])
 
 
 def fold(text: str) -> str:
@@ -211,7 +244,8 @@ class _Parser:
     """Recursive descent, one method a level: `query` > `either` > `both` > `negated` > `primary` > `value`."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, self.terms = text, 0, 0
+        self.text, self.at, self.terms, self.cost = text, 0, 0, 0
+        self.costliest = (0, 0)  # what it costs, and where it begins
 
     def fail(self, why: str, at: int | None = None) -> NoReturn:
         raise BadQuery(self.text, self.at if at is None else at, why)
@@ -316,12 +350,25 @@ class _Parser:
                 return Term(fields, Range(None, bound, False, including))
         if here in "[]{}":
             self.fail(f"{here} belongs to a range: field:[from TO to]; put it in quotes to look for it")
+        start = self.at
         match = self.value(prefix)
+        self.pay(match.cost * max(1, len(fields)), start)
         if fields == ("time",) and match.plain is not None:
             exact = _time(match.plain.upper()) if match.plain.endswith("z") else None
             # A date alone is the whole day, an hour the whole hour.
             match = Text((tuple(fold(exact)),)) if exact else Text((*match.parts, ()))
         return Term(fields, match)
+
+    def pay(self, cost: int, start: int) -> None:
+        self.cost += cost
+        self.costliest = max(self.costliest, (cost, start), key=lambda one: one[0])
+        if self.cost > MAX_COST:
+            raise TooCostly(
+                self.text,
+                self.costliest[1],
+                f"this query costs more than {MAX_COST}: this part costs {self.costliest[0]}; "
+                "write fewer wildcards, or fewer terms",
+            )
 
     def value(self, prefix: str) -> Text:
         """A word or a quoted text; `prefix` belongs in front of it."""
@@ -432,7 +479,20 @@ def _at(part: tuple[str | None, ...], text: str, place: int) -> bool:
 def _find(part: tuple[str | None, ...], text: str, start: int, end: int) -> int:
     if None not in part:
         return text.find("".join(c for c in part if c is not None), start, end)
-    return next((i for i in range(start, end - len(part) + 1) if _at(part, text, i)), -1)
+    width, anything = len(part), 0
+    places: dict[str, int] = {}
+    for i, char in enumerate(part):
+        if char is None:
+            anything |= 1 << i
+        else:
+            places[char] = places.get(char, 0) | 1 << i
+    # Bit i of `found` says: the first i + 1 of the part are just behind us.
+    found, whole = 0, 1 << (width - 1)
+    for at in range(start, end):
+        found = ((found << 1) | 1) & (places.get(text[at], 0) | anything)
+        if found & whole:
+            return at - width + 1
+    return -1
 
 
 def _attribute(name: str, topic: str, event: Event) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import (
@@ -46,6 +48,15 @@ HERE = Path(__file__).parent
 COMMENT = 500
 """Characters of a comment that are kept."""
 
+SEARCH_SECONDS = 5.0
+"""Until a search is stopped: whoever waits longer wants to ask for less."""
+
+SEARCHES, SEARCHES_EACH = 8, 2
+"""Searches at once, in all and of one session."""
+
+LONGEST_NAME = 200
+"""Characters of what may be a machine's name or an id."""
+
 _VERBS = {"acknowledge": "acknowledged", "resolve": "resolved"}
 
 
@@ -62,7 +73,7 @@ def create(
     """The console.
 
     Args:
-        reader: the read side; called from the event loop's thread only.
+        reader: the read side; searches call it from other threads than pages do.
         submit: takes (topic, event): decisions about alerts. Returns when they are safe.
         tenant: whose fleet is shown, and whose decisions are made.
         token: the one-time login; `token.issue(now())` is what to print.
@@ -72,6 +83,15 @@ def create(
     """
     console = _Console(reader, submit, tenant, now, key)
     return Guard(console.app(), token=token, hosts=hosts, now=now, ended=console.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search found: another page, records, or what is wrong with it."""
+
+    elsewhere: str | None = None
+    rows: tuple[Record, ...] = ()
+    wrong: str | None = None
 
 
 class _Console:
@@ -88,6 +108,7 @@ class _Console:
         self._reader, self._submit, self._tenant, self._now, self._key = reader, submit, tenant, now, key
         self._views = Views(reader, tenant)
         self._changes = Changes(reader)
+        self._searching: list[Session] = []
         self._pages = environment()
 
     def app(self) -> ASGIApp:
@@ -189,16 +210,34 @@ class _Console:
     async def search(self, request: Request) -> Response:
         """One machine, one record by its id, or what the search language finds."""
         query = request.query_params.get("q", "").strip()
-        if query and (machine := self._reader.machine(query)):
-            return RedirectResponse(f"/machines/{phrases.part(machine['identity'])}", 303)
-        if len(query) >= 8 and (record := self._reader.event(query)):
-            return RedirectResponse(where(record), 303)
-        rows, wrong = [], None
+        session: Session = request.state.session
+        if len(self._searching) >= SEARCHES or self._searching.count(session) >= SEARCHES_EACH:
+            found = _Found(wrong="Other searches are running: wait until they end, then search again.")
+            return self._found(request, query, found, 429)
+        self._searching.append(session)
         try:
-            rows = list(islice(self._reader.search(query, limit=50), 50)) if query else []
+            # In another thread, so that pages and streams are answered meanwhile; readers have a connection for each.
+            found = await run_in_threadpool(self._look_for, query)
+        finally:
+            self._searching.remove(session)
+        if found.elsewhere is not None:
+            return RedirectResponse(found.elsewhere, 303)
+        return self._found(request, query, found, 200)
+
+    def _look_for(self, query: str) -> _Found:
+        if query and len(query) <= LONGEST_NAME and (machine := self._reader.machine(query)):
+            return _Found(elsewhere=f"/machines/{phrases.part(machine['identity'])}")
+        if 8 <= len(query) <= LONGEST_NAME and (record := self._reader.event(query)):
+            return _Found(elsewhere=where(record))
+        try:
+            found = self._reader.search(query, 50, SEARCH_SECONDS) if query else iter(())
+            return _Found(rows=tuple(islice(found, 50)))
         except ValueError as error:
-            wrong = str(error)
-        return self._page(request, "search", "", {"q": query, "rows": rows, "wrong": wrong, "where": where})
+            return _Found(wrong=str(error))
+
+    def _found(self, request: Request, query: str, found: _Found, status: int) -> Response:
+        said = {"q": query, "rows": found.rows, "wrong": found.wrong, "where": where}
+        return self._page(request, "search", "", said, status)
 
     async def decide(self, request: Request) -> Response:
         """Acknowledge or resolve an alert: an event, taken up by the next tick."""

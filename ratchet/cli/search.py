@@ -21,16 +21,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("query", help="what to look for")
     parser.add_argument("--limit", type=at_least_one, default=50, metavar="N", help="at most so many (default 50)")
+    parser.add_argument(
+        "--seconds", type=at_least_one, default=60, metavar="S", help="stop after so many seconds (default 60)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Search."""
-    from ratchet.query import BadQuery
+    from ratchet.query import BadQuery, TooCostly
 
     reader = home(args).reader()
     found = 0
     try:
-        for record in reader.search(args.query, args.limit):
+        for record in reader.search(args.query, args.limit, args.seconds):
             found += 1
             if args.json:
                 print_json(record.event.envelope())
@@ -38,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
                 e = record.event
                 said = plain(summary(e) or e.subject)
                 print(f"{stamp(e.time)[:19]}  {short(e.id)}  {e.type:<24} {said}")
+    except TooCostly as costly:
+        raise Fault("too-costly", f"{args.query!r}: {costly}", "ask for less, or give it more --seconds") from costly
     except BadQuery as bad:
         raise Fault(
             "query", f"{args.query!r} is no query: {bad}", "docs/search.md has the language", Exit.USAGE

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ratchet import query_sql
 from ratchet.event import BlobId, Json, stamp
 from ratchet.ports import Page, Record
-from ratchet.query import parse
+from ratchet.query import Query, parse
 from streams.sqlite import COLUMNS, to_record
 from streams.sqlite_file import connect
 from streams.topology import TOPICS
@@ -25,6 +26,9 @@ LEVELS = ("informational", "low", "medium", "high", "critical")
 
 MOST = 100_000
 """Rows of one answer, whatever was asked."""
+
+_STEPS = 10_000
+"""Of SQLite's virtual machine between two looks at the clock."""
 
 SHORTEST_PREFIX = 8
 """Digits of an id that may stand for the whole."""
@@ -37,15 +41,19 @@ _RANK = "CASE json_extract(value, '$.level') " + " ".join(f"WHEN '{x}' THEN {i}"
 class SqliteReader:
     """The read side of one database file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Open for reading.
+
+        Args:
+            path: of the database.
+            monotonic: seconds, for the deadlines of searches.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
         if not path.is_file():
             raise FileNotFoundError(path)
-        self._path = path
+        self._path, self._monotonic = path, monotonic
         self._local = threading.local()
 
     @property
@@ -243,26 +251,42 @@ class SqliteReader:
         """Latest records about one subject, newest first."""
         return self._records("topic = ? AND subject = ? ORDER BY offset DESC LIMIT ?", topic, subject, _bounded(limit))
 
-    def search(self, query: str, limit: int = 100) -> Iterator[Record]:
+    def search(self, query: str, limit: int = 100, seconds: float | None = None) -> Iterator[Record]:
         """Records that match, by time, newest first. A query that is none raises at once, not at the first record.
 
         Raises:
             ratchet.query.BadQuery: not a query; says where.
+            ratchet.query.TooCostly: a query that is too costly, or took longer than `seconds`.
         """
-        condition = query_sql.translate(parse(query), _DATA)
-        return self._found(condition, _bounded(limit))
+        return self._found(parse(query), _bounded(limit), seconds)
 
-    def _found(self, condition: query_sql.Sql, limit: int) -> Iterator[Record]:
+    def _found(self, query: Query, limit: int, seconds: float | None) -> Iterator[Record]:
+        condition = query_sql.translate(query, _DATA)
+        end = None if seconds is None else self._monotonic() + seconds
+
+        def late() -> bool:
+            return end is not None and self._monotonic() > end
+
+        def test(n: int, text: str) -> bool:
+            if late():  # between two steps of SQLite there may be many of these
+                raise TimeoutError
+            return condition.tests[n](text)
+
         # A connection of its own: its function stands for this query alone, and another may begin before this one ends.
         connection = connect(self._path, read_only=True)
         try:
-            connection.create_function("query_test", 2, lambda n, text: condition.tests[n](text), deterministic=True)
+            connection.create_function("query_test", 2, test, deterministic=True)
+            connection.set_progress_handler(late, _STEPS)
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM log WHERE {condition.where} ORDER BY time DESC, offset DESC LIMIT ?",
                 (*condition.parameters, limit),
             )
             for row in rows:
                 yield to_record(row, connection)
+        except sqlite3.OperationalError as error:
+            if seconds is not None and late():
+                raise query.stopped(seconds) from error
+            raise
         finally:
             connection.close()
 

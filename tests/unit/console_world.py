@@ -88,7 +88,7 @@ class Memory:
     def history(self, topic: str, subject: str, limit: int = 50) -> Sequence[Record]:
         return [r for r in reversed(self.log) if (r.topic, r.event.subject) == (topic, subject)][:limit]
 
-    def search(self, query: str, limit: int = 100) -> Iterator[Record]:
+    def search(self, query: str, limit: int = 100, seconds: float | None = None) -> Iterator[Record]:
         if query == "((":
             raise ValueError("a bracket is not closed, at character 3")
         return (r for r in reversed(self.log) if r.topic == query.removeprefix("topic:") or query in str(r.event.data))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+import httpx
 import pytest
 from console_world import HOST, HOSTILE, NOON, OPERATOR, Browser, Fleet, Memory, reason
 
@@ -445,5 +447,41 @@ def test_a_reader_that_fails_ends_the_streams_so_that_browsers_connect_again(fle
         changes = live.Changes(Gone(), period=0)
         assert [part async for part in changes.stream()] == [b"retry: 1000\n\n"]
         assert not changes.watching
+
+    asyncio.run(tale())
+
+
+# --- searches ---
+
+
+def test_a_session_runs_two_searches_at_once_and_pages_are_answered_meanwhile(fleet: Fleet, browser: Browser) -> None:
+    """One search held up the event loop, and with it every page, for as long as it took."""
+    fleet.attests("cvm-1")
+    started, go_on = threading.Semaphore(0), threading.Event()
+    search = fleet.reader.search
+
+    def slow(query: str, limit: int = 100, seconds: float | None = None) -> Iterator[Record]:
+        assert seconds == app.SEARCH_SECONDS
+        started.release()
+        go_on.wait(10)
+        return search(query, limit)
+
+    fleet.reader.search = slow  # type: ignore[method-assign]
+    headers = {"host": HOST, "cookie": "; ".join(f"{k}={v}" for k, v in browser.cookies.items())}
+
+    async def tale() -> None:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=browser.app), base_url=f"http://{HOST}", headers=headers
+        ) as client:
+            running = [asyncio.create_task(client.get("/search?q=anything")) for _ in range(app.SEARCHES_EACH)]
+            for _ in running:
+                await asyncio.to_thread(started.acquire)
+            assert (await client.get("/help")).status_code == 200, "the event loop is free"
+            refused = await client.get("/search?q=anything")
+            assert refused.status_code == 429
+            assert "Other searches are running" in refused.text
+            go_on.set()
+            assert [one.status_code for one in await asyncio.gather(*running)] == [200] * app.SEARCHES_EACH
+            assert (await client.get("/search?q=anything")).status_code == 200
 
     asyncio.run(tale())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from ratchet.event import Event, derived_id
 from ratchet.ports import Record
-from ratchet.query import IDENTITIES, MAX_DEPTH, MAX_LENGTH, MAX_TERMS, BadQuery, parse
+from ratchet.query import IDENTITIES, MAX_DEPTH, MAX_LENGTH, MAX_TERMS, BadQuery, TooCostly, parse
 from streams.archive.sqlite import SqliteReader
 from streams.sqlite import Database
 
@@ -156,6 +158,36 @@ def test_wildcards_cost_no_more_than_their_length() -> None:
     assert time.perf_counter() - began < 2
 
 
+def test_question_marks_cost_no_more_than_their_length() -> None:
+    """One query of many `?` over one large value took 470 seconds."""
+    long = record(text="a" * 200_000)
+    began = time.perf_counter()
+    assert not parse(f"text:*{'a?' * 800}b*").matches(long)
+    assert not parse(f"*{'?' * 1900}b*").matches(long)
+    assert time.perf_counter() - began < 5
+
+
+@given(text=st.text("ab", max_size=30), pattern=st.text("ab?*", min_size=1, max_size=12))
+def test_wildcards_mean_what_a_regular_expression_would(text: str, pattern: str) -> None:
+    expression = "".join({"*": ".*", "?": "."}.get(char, char) for char in pattern)
+    wanted = re.fullmatch(expression, text, re.DOTALL) is not None
+    assert parse(f"text:{pattern}").matches(record(text=text)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("query", "position"),
+    [
+        (" OR ".join(["a:?b*"] * 60), 2),
+        (f"tier:warning machine:*{'?' * 1900}", 21),
+    ],
+)
+def test_a_query_that_would_cost_too_much_is_refused_and_says_what_costs(query: str, position: int) -> None:
+    with pytest.raises(TooCostly) as caught:
+        parse(query)
+    assert caught.value.position == position
+    assert "this part costs" in str(caught.value)
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_query_or_says_what_is_wrong(text: str) -> None:
     try:
@@ -276,3 +308,17 @@ def test_a_value_is_never_part_of_the_sql(tmp_path: Path) -> None:
         for field in ("", "subject:", "tier:", "topic:", "time:", "a'b:"):
             assert list(reader.search(f'{field}"{quoted}"')) == []
     assert len(list(reader.search(""))) == 1
+
+
+def test_a_search_is_stopped_at_its_deadline_and_says_what_costs_most(tmp_path: Path) -> None:
+    database = Database(tmp_path / "ratchet.db")
+    database.log.append([(VERDICT.topic, replace(VERDICT.event, id=derived_id("many", str(n)))) for n in range(300)])
+    seconds = iter(range(10_000))
+    reader = SqliteReader(tmp_path / "ratchet.db", monotonic=lambda: float(next(seconds)))
+    with pytest.raises(TooCostly, match=r"stopped after 5 seconds: this part costs most; .*time:\[") as caught:
+        list(reader.search("tier:warning missing:?x*", 100, 5.0))
+    assert caught.value.position == 21
+    assert len(list(reader.search("tier:warning", 1000, 10_000.0))) == 300
+    assert len(list(reader.search("tier:warning", 1000))) == 300
+    reader.close()
+    database.close()

@@ -406,7 +406,19 @@ def test_size_is_bounded_before_anything_is_built() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["(a+)+$", "(a|aa)*b", "(a?){20}b", "a*a*a*a*b", "(.*)(.*)(.*)x", r"(a)\1", "((a|b)*)*", "(?:a|a)+" * 3],
+    [
+        "(a+)+$",
+        "(a|aa)*b",
+        "a.*a.*a",
+        "(x+x+)+y",
+        "([a-z]+)*!",
+        "(a?){20}b",
+        "a*a*a*a*b",
+        "(.*)(.*)(.*)x",
+        r"(a)\1",
+        "((a|b)*)*",
+        "(?:a|a)+" * 3,
+    ],
 )
 def test_a_regular_expression_that_could_take_for_ever_is_refused(expression: str) -> None:
     cost = regex_cost(expression)
@@ -434,3 +446,15 @@ def test_many_stars_are_cheap() -> None:
     begin = time.process_time()
     assert not meets("f.a: '" + "*a" * 100 + "*b'", a="a" * 20000)
     assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("expression", ["^.*a.*b$", "a.*b", "[a-z]+[0-9]", "(a|b|ab)(c|bcd)d"])
+def test_the_dearest_expression_that_is_taken_costs_milliseconds(expression: str) -> None:
+    """A rule that is met by text of an attacker's choice must not hold up the stream."""
+    cost = regex_cost(expression)
+    assert cost is not None
+    assert cost <= MAX_COST
+    begin = time.process_time()
+    for worst in ("a" * 256, "ab" * 128, "b" * 255 + "!", "abcd" * 64):
+        assert meets(f"f.a|re: '{expression}'", a=worst) in (True, False)
+    assert time.process_time() - begin < 0.5
