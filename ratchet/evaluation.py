@@ -8,7 +8,13 @@ later, so that platforms can be updated first (PCS API v4, "Get TCB info", `upda
 |---|---|
 | `"early"` | the highest number that is known |
 | `"standard"` | the highest whose TCB recovery was at least `STANDARD_AFTER` ago; where none is so old, the lowest |
+| `"newest"` | as `early`; and evidence is judged by a document from its arrival on, whatever floor is in force |
 | a number | that one, and no other: while no document of it is known, none |
+
+A document that arrives moves nothing by itself (but under `newest`): it makes a proposal, with its effect on the fleet.
+Until that is enforced, evidence of the family is judged by the evaluation of the floor in force, whatever came since.
+So when that evaluation's last document expires, its machines are not judged by another one, but are unverified. A
+family that has no floor in force yet is judged by the newest document.
 
 A signed document does not say whether it was served as early or standard. The date of its TCB recovery it does say: its
 newest level's tcbDate (a day after the recovery event). So "standard" is computed from signed bytes alone, and is the
@@ -23,7 +29,7 @@ from typing import Literal
 
 from ratchet.floor import IntelFloor
 
-Evaluation = int | Literal["early", "standard"]
+Evaluation = int | Literal["early", "standard", "newest"]
 """What a policy may say."""
 
 STANDARD_AFTER = timedelta(days=365)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ratchet.enrolment import Rules
 from ratchet.evaluation import Evaluation
 from ratchet.event import Json, canonical, digest
-from ratchet.floor import Floor, accepting, from_data
+from ratchet.floor import Floor, IntelFloor, accepting, from_data
 
 AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
 """Where the values of trustworthiness claims are from."""
@@ -59,7 +59,7 @@ class _Given(BaseModel):
     production: bool = True
     require_bits: dict[str, dict[str, bool | int]] = {}
     minimum_evaluation: int | None = None
-    evaluation: int | Literal["early", "standard"] = "early"
+    evaluation: int | Literal["early", "standard", "newest"] = "early"
     reference_values: dict[str, dict[_Hex, str]] = {}
     enrolment: _GivenEnrolment = _GivenEnrolment()
     floors: dict[str, dict[str, Any]] = {}
@@ -84,8 +84,8 @@ class Policy:
         production: a debuggable guest is contraindicated, not merely a warning.
         require_bits: tee -> bit -> value that it must have.
         minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
-        evaluation: which of Intel's evaluations becomes a family's floor: `early`, `standard` or a number
-            (ratchet/evaluation.py). A floor in force says which one its family is judged by.
+        evaluation: which of Intel's evaluations becomes a family's floor: `early`, `standard`, `newest` or a number
+            (ratchet/evaluation.py). A floor in force says which one its family is judged by, but under `newest`.
         reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
         enrolment: which machines are ours.
         floors: family -> floor in force, each as `bind` gives it.
@@ -143,6 +143,14 @@ class Policy:
     def with_floors(self, floors: Mapping[str, Floor]) -> Self:
         """The same policy with these floors in force instead."""
         return replace(self, floors=dict(floors))
+
+    def evaluations(self) -> dict[str, int]:
+        """Family -> the evaluation that it is judged by: that of its floor in force. Nothing where the policy says
+        `newest`, nor of families that have no floor yet.
+        """
+        if self.evaluation == "newest":
+            return {}
+        return {family: floor.evaluation for family, floor in self.floors.items() if isinstance(floor, IntelFloor)}
 
     @property
     def hash(self) -> str:

@@ -46,7 +46,12 @@ class Bounds:
             raise ValueError("bounds: max_refused must be at least 0, max_fraction between 0 and 1")
 
     def hold(self, blast: Blast) -> bool:
-        """Is this blast within them? A machine that cannot be told counts as refused: a store refuses it."""
+        """Is this blast within them? A guest that cannot be told counts as refused: a store refuses it.
+
+        Where nobody was seen lately, nobody can say whom it would refuse.
+        """
+        if blast.unseen and not blast.considered:
+            return False
         hit = len(blast.refused) + len(blast.unknown)
         return hit <= self.max_refused and hit <= self.max_fraction * blast.considered
 

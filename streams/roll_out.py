@@ -156,6 +156,8 @@ class RollOut:
         if data["family"] == POLICY or not (data["automatic"] and data["exact"] and data["tightening"]):
             return False
         blast, family = data["blast"], data["family"]
+        if blast.get("unseen") and not blast["considered"]:
+            return False
         hit = len(blast["refused"]) + blast["unknown"]
         if hit > self._bounds.max_refused or hit > self._bounds.max_fraction * blast["considered"]:
             return False

@@ -125,8 +125,8 @@ class Verify:
         except Malformed as wrong:
             return dead(record, self.name, wrong.code, wrong.detail, wrong.remedy)
         try:
-            proof = verify(received.evidence, collateral, event.time)
             policy = self._policy_of(event.tenant, state)
+            proof = verify(received.evidence, collateral.judging_by(policy.evaluations()), event.time)
             verdict = appraise(proof, policy, event.time)
             return "verdicts", verdict_event(event, received, proof, verdict, late=late)
         except MemoryError:

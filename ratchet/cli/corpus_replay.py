@@ -41,9 +41,11 @@ tenant = "corpus"
 [bounds]
 max_refused = 1
 max_fraction = 0.5
+unseen_after = 315360000  # ten years: each machine here is seen once or twice in five
 
 [policy]
 name = "corpus"
+evaluation = "newest"
 may_be_impossible = ["freshness", "revocation", "executables", "floor", "identity"]
 """
 

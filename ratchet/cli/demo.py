@@ -137,6 +137,7 @@ def prepare(place: Home, scenario: Scenario) -> None:
         "[policy]",
         'name = "demo"',
         f"trusted_for = {int(timedelta(hours=12).total_seconds())}",
+        'evaluation = "newest"  # show at once whom a TCB recovery concerns',
         'may_be_impossible = ["floor"]  # AMD families have no floor until somebody approves one',
         "",
     ]

@@ -92,7 +92,7 @@ def _one(
     from ratchet.appraise import appraise
     from ratchet.evidence import verify
 
-    proof = verify(evidence, collateral, at)
+    proof = verify(evidence, collateral.judging_by(policy.evaluations()), at)
     verdict = appraise(proof, policy, at)
     if args.json:
         print_json({"file": file.name, "encoding": file.encoding, "proof": proof_data(proof), **verdict.to_data()})

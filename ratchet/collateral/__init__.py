@@ -8,7 +8,8 @@ Kept by content hash, with two intervals: valid (what the vendor says) and known
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -120,16 +121,30 @@ class Collateral:
     never change: other roots are another `Collateral`. `revision` grows with every statement that is taken.
     """
 
-    __slots__ = ("_chosen", "_known", "memo", "revision", "roots")
+    __slots__ = ("_chosen", "_known", "evaluations", "memo", "revision", "roots")
 
     def __init__(self, roots: Iterable[Root], known: Iterable[Known] = ()) -> None:
         self.roots: tuple[Root, ...] = tuple(roots)
         self.memo = Memo()
         self.revision = 0
+        self.evaluations: Mapping[str, int] = {}
         self._known: dict[tuple[Kind, str], list[Known]] = {}
-        self._chosen: dict[tuple[Kind, str], tuple[datetime, datetime, Known | None]] = {}
+        self._chosen: dict[tuple[Kind, str], dict[int | None, tuple[datetime, datetime, Known | None]]] = {}
         for one in known:
             self.add(one)
+
+    def judging_by(self, evaluations: Mapping[str, int]) -> Collateral:
+        """The same statements, of which these evaluations count for these families: a view for one judgement.
+
+        Args:
+            evaluations: `sgx/<fmspc>` or `tdx/<fmspc>` -> the tcbEvaluationDataNumber in force, and no other, whatever
+                newer document came since; for families that it does not name, the newest.
+        """
+        if not evaluations:
+            return self
+        view = copy(self)
+        view.evaluations = evaluations
+        return view
 
     def add(self, known: Known) -> None:
         """Take one more statement. The same one of the same document again, known later, changes nothing."""
@@ -147,12 +162,14 @@ class Collateral:
         """
         return self.choose_while(kind, key, at)[2]
 
-    def choose_while(self, kind: Kind, key: str, at: datetime) -> tuple[datetime, datetime, Known | None]:
+    def choose_while(
+        self, kind: Kind, key: str, at: datetime, evaluation: int | None = None
+    ) -> tuple[datetime, datetime, Known | None]:
         """As `choose`, between which moments it is so: from the first on, until before the second.
 
-        True of this revision: another statement may change it.
+        True of this revision: another statement may change it. With an `evaluation`, of its statements alone.
         """
-        chosen = self._chosen.get((kind, key))
+        chosen = self._chosen.get((kind, key), {}).get(evaluation)
         if chosen is not None and chosen[0] <= at < chosen[1]:
             return chosen
         best: Known | None = None
@@ -166,11 +183,13 @@ class Collateral:
                     until = min(until, edge)
             if one.known_from > at or one.root is None or one.reasons:
                 continue
+            if evaluation is not None and one.rank[0] != evaluation:
+                continue
             if best is None or _preference(one, at) > _preference(best, at):
                 best = one
         chosen = (since, until, best)
         if (kind, key) in self._known:
-            self._chosen[kind, key] = chosen
+            self._chosen.setdefault((kind, key), {})[evaluation] = chosen
         return chosen
 
     def rejected(self, kind: Kind, key: str, at: datetime) -> Known | None:

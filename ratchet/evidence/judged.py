@@ -84,7 +84,8 @@ def judge(
         at: when.
         keep: whether it may be kept in the memo.
     """
-    key = ("judged", collateral.revision, module, one.fingerprint)
+    evaluation = collateral.evaluations.get(f"{tee}/{one.family}")
+    key = ("judged", collateral.revision, module, one.fingerprint, evaluation)
     kept = collateral.memo.get(key)
     if isinstance(kept, Judgement) and kept.since <= at < kept.until:
         return kept
@@ -95,8 +96,8 @@ def judge(
     tcb_key, qe_key = f"{root}/{tee}/{one.family}", f"{root}/{'TD_QE' if tee == 'tdx' else 'QE'}"
     issuers = (*found.certificates[1:], root_certificate(found.root))
     chosen = [
-        collateral.choose_while(Kind.INTEL_TCB_INFO, tcb_key, at),
-        collateral.choose_while(Kind.INTEL_QE_IDENTITY, qe_key, at),
+        collateral.choose_while(Kind.INTEL_TCB_INFO, tcb_key, at, evaluation),
+        _identity_of(collateral, qe_key, at, evaluation),
         *[collateral.choose_while(Kind.INTEL_CRL, f"{root}/{issuer.subject_name}", at) for issuer in issuers],
     ]
     info, identity, *crls = [known for _, _, known in chosen]
@@ -116,6 +117,16 @@ def judge(
     if keep and judgement.sound:
         collateral.memo[key] = judgement
     return judgement
+
+
+def _identity_of(
+    collateral: Collateral, key: str, at: datetime, evaluation: int | None
+) -> tuple[datetime, datetime, Known | None]:
+    """The QE identity of the evaluation in force; where there is none of it, the newest: then the two do not match."""
+    since, until, known = collateral.choose_while(Kind.INTEL_QE_IDENTITY, key, at, evaluation)
+    if known is not None or evaluation is None:
+        return since, until, known
+    return collateral.choose_while(Kind.INTEL_QE_IDENTITY, key, at)
 
 
 def _unjudged(one: Platform) -> Judgement:

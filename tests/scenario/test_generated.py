@@ -55,6 +55,7 @@ class World:
                         "name": "generated",
                         "trusted_for": int(TRUSTED_FOR.total_seconds()),
                         "may_be_impossible": ["floor"],
+                        "evaluation": "newest",
                         "reference_values": reference_values(scenario),
                     }
                 ),

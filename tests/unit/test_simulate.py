@@ -76,6 +76,12 @@ def test_a_machine_that_does_not_attest_what_is_asked_is_unknown_and_named() -> 
     canonical(data)
 
 
+def test_where_nobody_was_seen_lately_nothing_goes_by_itself() -> None:
+    gone = Hit(identity="chip:a", hint="a", region=None, why=())
+    blast = Blast(considered=0, refused=(), already_refused=0, unknown=(), unseen=(gone,))
+    assert not Bounds(max_refused=9, max_fraction=1.0).hold(blast)
+
+
 def test_the_order_of_the_fleet_does_not_show() -> None:
     assert simulate(FLEET, None, floor(23), POLICY) == simulate(reversed(FLEET), None, floor(23), POLICY)
 
