@@ -43,6 +43,10 @@ max_refused = 1
 max_fraction = 0.5
 unseen_after = 315360000  # ten years: each machine here is seen once or twice in five
 
+[retention]
+evidence_days = 36500  # all of what is told is looked at, at the end
+alerts_days = 36500
+
 [policy]
 name = "corpus"
 evaluation = "newest"
