@@ -381,7 +381,7 @@ def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
         _snp_versions(claims, found)
     floor = policy.floors.get(claims.family)
     if floor is not None and not is_open(floor):
-        short = shortfalls(floor, claims.tcb, claims.bits)
+        short = shortfalls(floor, claims.tcb, claims.bits, proof.tcb.qe if proof.tcb is not None else None)
         if any(r.code != ABSTAINS for r in short):
             found.worse(HARDWARE, 32, *short)
         elif short:

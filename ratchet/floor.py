@@ -12,6 +12,8 @@ Rules, in the order in which `shortfalls` applies them:
    `TDX_<version>` must have a level with an ISVSVN no higher than `tdx.0`, of an accepted status (ibid.,
    tdxModuleIdentities).
 3. AMD: every minimum whose model and stepping match applies, all of them together.
+   Where the status of the quoting enclave is known too, the merged status is what must be accepted (QVL,
+   EvaluateTcb.cpp): so `accept` means the same whether a family has a floor or none.
 4. What the evidence does not attest is never met: `floor_abstains` says so, apart from `below_floor`.
 """
 
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Self
 
 from ratchet.collateral import Kind, Known
 from ratchet.collateral.intel import TcbInfo
-from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
+from ratchet.collateral.tcb import Merged, ModuleLevel, TcbLevel, evaluate, match, match_module
 from ratchet.event import Json, canonical, digest, parse_time, stamp
 from ratchet.provenance import Provenance, Statement
 from ratchet.reason import Reason
@@ -309,17 +311,46 @@ def floors_from(known: Iterable[Known], policy: Policy, at: datetime) -> tuple[I
     )
 
 
-def shortfalls(floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int]) -> tuple[Reason, ...]:
+def shortfalls(
+    floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int], qe: str | None = None
+) -> tuple[Reason, ...]:
     """Everything in which a machine falls short of a floor; empty when it meets it.
 
     Args:
         floor: of the machine's family.
         tcb: its security versions, named as in `Claims.tcb`.
         bits: its bits, named as in `Claims.bits`.
+        qe: the status of the quoting enclave, for Intel, where it is known. Then what is accepted or not is the merged
+            status, as Intel's verifier makes it of platform, TDX module and quoting enclave: the very word that a
+            policy accepts where a family has no floor. Without it, platform and module are judged one by one.
     """
-    if isinstance(floor, IntelFloor):
-        return _intel(floor, tcb)
-    return _amd(floor, tcb, bits)
+    if not isinstance(floor, IntelFloor):
+        return _amd(floor, tcb, bits)
+    found = _intel(floor, tcb)
+    if qe is None or any(reason.code == ABSTAINS for reason in found):
+        return found
+    merged = merged_status(floor, tcb, qe)
+    if floor.admits(merged.merged, merged.advisories):
+        return ()
+    if found:
+        return found
+    remedy = "see the level's advisories; an operator may admit its status in the policy"
+    return (Reason(BELOW, "tcb_status", merged.merged, _statuses(floor), floor.provenance.place, remedy),)
+
+
+def merged_status(floor: IntelFloor, tcb: Mapping[str, int], qe: str) -> Merged:
+    """What Intel's verifier would say of a platform by the list of this floor.
+
+    Args:
+        floor: its levels and modules count.
+        tcb: as in `Claims.tcb`, whole.
+        qe: the status of the quoting enclave, by its own identity; its advisories are judged where that is.
+    """
+    quoting = (ModuleLevel(isvsvn=0, status=qe, date=floor.levels[0].date, advisories=()),) if floor.levels else ()
+    sgx = [tcb[f"sgx.{n}"] for n in range(16)]
+    tdx = [tcb[f"tdx.{n}"] for n in range(16)] if floor.tee == "tdx" else None
+    tdx2 = [tcb[f"tdx2.{n}"] for n in range(16)] if tdx is not None and "tdx2.0" in tcb else None
+    return evaluate(floor.levels, floor.modules, quoting, sgx, tcb["pcesvn"], 0, tdx, tdx2)
 
 
 _SGX = (*(f"sgx.{n}" for n in range(16)), "pcesvn")

@@ -13,6 +13,7 @@ from ratchet.circumstances import Circumstances, Recognition
 from ratchet.event import Json, parse_time
 from ratchet.evidence import Proof
 from ratchet.floor import ABSTAINS, Floor, open_floor
+from ratchet.guest import guest_of
 from ratchet.ports import Samples
 from ratchet.reason import Reason
 from ratchet.standing import Tier
@@ -233,8 +234,8 @@ def _place(guest: Mapping[str, Json]) -> tuple[str, str, str]:
 
 
 def guest_name(signal: Mapping[str, Json]) -> str:
-    """What tells the guests of one machine apart: who sends for it, and the instance or the image that it proves."""
-    return f"{signal['hint']}/{signal.get('instance') or signal.get('measurement') or ''}"
+    """What tells the guests of one machine apart, behind the name of who sends for it (ratchet/guest.py)."""
+    return f"{signal['hint']}/{guest_of(signal)}"
 
 
 def _hit(guest: Mapping[str, Json], why: tuple[Reason, ...]) -> Hit:

@@ -23,9 +23,10 @@ from ratchet.appraise import (
     objections,
     presented,
 )
+from ratchet.collateral.tcb import ModuleLevel, TcbLevel, converge
 from ratchet.event import BlobId, canonical
 from ratchet.evidence import Claims, Format, Outcome, Proof, Step, StepName, TcbStatus
-from ratchet.floor import AmdFloor, Minimum, open_floor
+from ratchet.floor import AmdFloor, IntelFloor, Minimum, open_floor
 from ratchet.provenance import Provenance
 from ratchet.reason import Reason
 from ratchet.standing import Tier
@@ -536,3 +537,38 @@ def test_a_store_refuses_what_is_not_whole(ask: dict[str, object], code: str) ->
 def test_a_store_lets_a_closing_measurement_pass_and_does_not_judge_where_it_has_none() -> None:
     assert objections(asked(), {"snp/Milan": MILAN}, {"snp": {MEASURED: "closing"}}) == ()
     assert objections(asked(), {"snp/Milan": MILAN}, {}) == ()
+
+
+# With a floor and without
+
+_STATUS = st.sampled_from(["UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "OutOfDate", "Revoked"])
+_PART = st.sampled_from(["UpToDate", "OutOfDate", "Revoked"])
+_ACCEPTABLE = ("SWHardeningNeeded", "ConfigurationNeeded", "OutOfDate", "OutOfDateConfigurationNeeded")
+_ACCEPT = st.dictionaries(st.sampled_from(_ACCEPTABLE), st.sampled_from([("*",), ("SA-1",), ()]), max_size=4)
+
+
+@given(platform=_STATUS, module=_PART, qe=_PART, named=st.sampled_from([(), ("SA-1",), ("SA-2",)]), accept=_ACCEPT)
+def test_accept_means_the_same_whether_a_family_has_a_floor_or_none(
+    platform: str, module: str, qe: str, named: tuple[str, ...], accept: dict[str, tuple[str, ...]]
+) -> None:
+    """Also of a floor that was made when something else was accepted."""
+    claims = replace(TDX, tcb={**TDX.tcb, "tdx.0": 5, "tdx.1": 1})
+    zeros = (0,) * 16
+    level = TcbLevel(sgx=zeros, pcesvn=0, tdx=zeros, status=platform, date=AT, advisories=named)
+    floor = IntelFloor(
+        family=claims.family,
+        tee="tdx",
+        evaluation=18,
+        accepted=("OutOfDate", "UpToDate"),
+        conditional={"SWHardeningNeeded": ("SA-2",)},
+        levels=(level,),
+        modules={"TDX_01": (ModuleLevel(isvsvn=5, status=module, date=AT, advisories=()),)},
+        provenance=Provenance(documents=(BlobId("d" * 64),), pointer="", rule="intel.tcb-info/1"),
+    )
+    merged = converge(platform, module, qe)
+    tcb = TcbStatus(merged, platform, qe, module, named, 18, AT, BlobId("d" * 64))
+    without = replace(POLICY, accept=accept, floors={})
+    with_floor = without.with_floors({claims.family: floor})
+    one, other = (appraise(proof(claims, tcb), policy, AT) for policy in (without, with_floor))
+    assert one.tier is other.tier, (merged, codes(one), codes(other))
+    assert one.barred == other.barred
