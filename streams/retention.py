@@ -39,6 +39,9 @@ SCHEMA = """
 
 _TOPICS = tuple(topic.name for topic in TOPICS if topic.kept == "retention")
 _NAMING = frozenset({"evidence", "documents", "dead-letters"})
+_NO_USE = ("replay/", "blob/")
+"""State that names evidence to recognise it again, and does not need its bytes."""
+
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -182,11 +185,11 @@ def _delete_some(connection: sqlite3.Connection, offsets: list[int], in_use: set
 
 
 def _in_use(connection: sqlite3.Connection) -> set[str]:
-    """Every id that the state of a stage names, but those of alerts that are resolved."""
+    """Every id that the state of a stage names, but for replay keys and alerts that are resolved."""
     found: set[str] = set()
     marks = ", ".join("?" * len(SINKS))
     for key, value in connection.execute(f"SELECT key, value FROM state WHERE stage NOT IN ({marks})", sorted(SINKS)):
-        if key.startswith("alert/") and '"status":"resolved"' in value:
+        if key.startswith(_NO_USE) or (key.startswith("alert/") and '"status":"resolved"' in value):
             continue
         found.update(_ID.findall(key))
         found.update(_ID.findall(value))

@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ratchet.correlate import alerts, bursts, stores
+from ratchet.correlate import alerts, bursts, sender_limit, stores
 from ratchet.correlate import observation as observed
 from ratchet.correlate.finding import found
+from ratchet.correlate.forgetting import forget
 from ratchet.correlate.machines import LAPSE, Machines
 from ratchet.correlate.memory import Memory, due_until
 from ratchet.correlate.observation import Signal
@@ -79,6 +80,7 @@ class Correlator:
         if (clock := memory.get("clock")) is not None and stamp(at) < clock:
             return []
         memory.put("clock", stamp(at))
+        forget(memory, clock, at)
         outputs: list[Event] = []
         touched: set[tuple[str, str]] = set()
         for _, kind, tenant, subject in due_until(memory, at):
@@ -125,7 +127,10 @@ class Correlator:
         seen["attestation.first_seen"], seen["attestation.first_sender"] = time, sender
         got, want = f"evidence first sent by {sender} at {time}", "evidence made anew"
         why = Reason("evidence_replayed", "evidence", got, want, evidence).to_data()
-        return found(self._raising, memory, signal, at, [seen], subject=f"hint:{signal['hint']}", why=[why])
+        subject = sender_limit.subject_of(memory, signal, at)
+        outputs = found(self._raising, memory, signal, at, [seen], subject=subject, why=[why])
+        sender_limit.count(memory, signal, at, outputs)
+        return outputs
 
     def _judged_again(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
         if signal["fresh"] and signal["genuine"]:
@@ -153,7 +158,10 @@ class Correlator:
             return set() if signal["genuine"] and rule.actions == _UNPROVEN else None
 
         seen = [observed.of_signal(signal, action)]
-        return found(self._raising, memory, signal, at, seen, subject=f"hint:{signal['hint']}", ends=ends)
+        subject = sender_limit.subject_of(memory, signal, at)
+        outputs = found(self._raising, memory, signal, at, seen, subject=subject, ends=ends)
+        sender_limit.count(memory, signal, at, outputs)
+        return outputs
 
 
 def _revoked(signal: Signal) -> bool:

@@ -12,6 +12,7 @@
 | `loosened/<tenant>/<family>` | latest change of a family whose floor was loosened: {change, waiting: [store]} |
 | `tightened/<tenant>/<change>` | the family whose loosening is over when every store confirms this change |
 | `due/<time>/<kind>/<tenant>/<subject>` | what a Tick past that time must look at: [kind, tenant, subject] |
+| `sender/<tenant>/<source>` | how many alerts names of a sender opened on a day: [day, number] |
 | `clock` | time of the latest Tick |
 
 Due entries move lazily: a machine that speaks does not move its entry; when the entry's time comes, it is put where it
