@@ -117,7 +117,7 @@ def test_a_claim_lights_its_bytes_and_bytes_their_claim(browse: Browse) -> None:
 
 def test_the_claim_behind_a_reason_comes_first_and_its_bytes_are_marked(browse: Browse) -> None:
     page = browse("evidence")
-    expect(page.locator("#h-why")).to_have_text("Why it is not affirming")
+    expect(page.locator("#h-why")).to_have_text("Why it is degraded")
     expect(page.locator(".why h3", has_text="Measurement unknown")).to_be_visible()
     expect(page.locator(".claims tbody tr").first).to_contain_text("Launch measurement")
     expect(page.locator(".hex .cause").first).to_have_text(re.compile("^([0-9a-f]{2} ?){16}$"))

@@ -11,6 +11,8 @@ from conftest import SIZES, Browse, Console
 from pipeline import HOSTILE
 from playwright.sync_api import Page, expect
 
+from ratchet.words import STANDING
+
 PAGES = (
     "/",
     "/alerts",
@@ -78,10 +80,10 @@ def test_a_hostile_name_stays_text(browse: Browse) -> None:
 
 def test_colours_are_not_the_only_sign_of_standing(browse: Browse) -> None:
     page = browse("/")
-    for word in ("Trusted", "Degraded", "Not trusted", "Unverified"):
-        tile = page.locator("#standing a", has_text=word)
+    for tier, word in STANDING.items():
+        tile = page.locator("#standing a").filter(has=page.get_by_text(word, exact=True))
         expect(tile).to_have_count(1)
-        assert tile.locator(f"use[href$='#{word.lower()}']").count() == 1
+        assert tile.locator(f"use[href$='#{tier}']").count() == 1
 
 
 def test_without_script_one_filters_decides_and_reads_on(browse: Browse, console: Console) -> None:
@@ -92,7 +94,7 @@ def test_without_script_one_filters_decides_and_reads_on(browse: Browse, console
     page.locator("#list a.title").click()
     page.get_by_label("Comment").fill("the rack is being moved")
     page.get_by_role("button", name="Acknowledge").click()
-    expect(page.locator("#alert")).to_contain_text("written, and taken up by the next tick")
+    expect(page.locator("#alert")).to_contain_text("recorded; takes effect at the next tick")
     console.pipeline.tick()
     page.reload()
     expect(page.locator("#alert .head")).to_contain_text("Acknowledged")
