@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from ratchet import grace
 from ratchet.admission import judge_measurement, objections, presented
 from ratchet.circumstances import Circumstances, Recognition
 from ratchet.event import Json, digest, stamp
-from ratchet.evidence import Claims, Outcome, Proof, StepName
-from ratchet.floor import ABSTAINS, is_open, shortfalls
+from ratchet.evidence import Claims, Outcome, Proof, StepName, TcbStatus
+from ratchet.floor import ABSTAINS, IntelFloor, is_open, merged_status, shortfalls
 from ratchet.policy import AR4SI, KNOWN, NAMEABLE, NEVER_ACCEPTED, STATES, Policy
 from ratchet.reason import Reason
 from ratchet.standing import Tier, tier_of
@@ -134,6 +135,8 @@ class _Finding:
     vector: dict[str, int]
     reasons: list[Reason]
     barred: list[str]
+    at: datetime
+    until: datetime | None = None
 
     def worse(self, claim: str, value: int, *reasons: Reason) -> None:
         """Lower a claim, never raise it."""
@@ -170,7 +173,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
     if at.tzinfo is None:
         raise ValueError("at= has no time zone: pass an aware datetime")
     about = circumstances or Circumstances(received=at)
-    found = _Finding(policy, dict.fromkeys((IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE), 2), [], [])
+    found = _Finding(policy, dict.fromkeys((IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE), 2), [], [], at)
     for step in proof.steps:
         found.reasons.extend(step.reasons)
     claims = proof.claims
@@ -191,6 +194,8 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
             found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
         if proof.valid_until is not None:
             until = min(until, proof.valid_until)
+        if found.until is not None:
+            until = min(until, found.until)
         if until <= at:
             # Expired collateral fails a step of its own; this is for what expires in the very instant of judging.
             if proof.valid_until is not None and proof.valid_until <= at:
@@ -376,12 +381,14 @@ def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
     """Step 4."""
     policy = found.policy
     if claims.tee in ("sgx", "tdx"):
-        _intel_status(proof, found)
+        _intel_status(proof, claims, found)
     else:
         _snp_versions(claims, found)
     floor = policy.floors.get(claims.family)
     if floor is not None and not is_open(floor):
         short = shortfalls(floor, claims.tcb, claims.bits, proof.tcb.qe if proof.tcb is not None else None)
+        if short and isinstance(floor, IntelFloor) and _floor_in_grace(floor, proof.tcb, claims, found):
+            short = ()
         if any(r.code != ABSTAINS for r in short):
             found.worse(HARDWARE, 32, *short)
         elif short:
@@ -402,7 +409,19 @@ def _hardware(proof: Proof, claims: Claims, found: _Finding) -> None:
         )
 
 
-def _intel_status(proof: Proof, found: _Finding) -> None:
+def _floor_in_grace(floor: IntelFloor, tcb: TcbStatus | None, claims: Claims, found: _Finding) -> bool:
+    """Would the floor's own list let it pass for a while yet?"""
+    if tcb is None or not found.policy.grace or any(r.code == ABSTAINS for r in shortfalls(floor, claims.tcb, {})):
+        return False
+    by_floor = merged_status(floor, claims.tcb, tcb.qe)
+    end = grace.ends(found.policy.grace, claims.family, by_floor.merged, by_floor.advisories, by_floor.superseded)
+    if end is None or found.at >= end:
+        return False
+    found.until = min(found.until, end) if found.until else end
+    return floor.admits(grace.IN_GRACE[by_floor.merged], by_floor.advisories)
+
+
+def _intel_status(proof: Proof, claims: Claims, found: _Finding) -> None:
     tcb, policy = proof.tcb, found.policy
     if tcb is None:
         # Never excused: without the QE identity, any enclave that the PCK vouches for may have made this quote.
@@ -426,22 +445,29 @@ def _intel_status(proof: Proof, found: _Finding) -> None:
                 "fetch TCB info of a newer evaluation",
             ),
         )
-    if tcb.merged == "UpToDate":
+    merged = tcb.merged
+    end = grace.ends(policy.grace, claims.family, merged, tcb.advisories, tcb.superseded)
+    if end is not None and found.at < end:
+        remedy = f"update microcode and firmware before {stamp(end)[:10]}"
+        found.reasons.append(Reason("tcb_in_grace", "tcb_status", merged, f"until {stamp(end)}", tcb.document, remedy))
+        found.until = min(found.until, end) if found.until else end
+        merged = grace.IN_GRACE[merged]
+    if merged == "UpToDate":
         return
     want = ", ".join((*policy.accepted, *policy.conditional))
-    with_advisories = f"{tcb.merged} ({', '.join(tcb.advisories)})" if tcb.advisories else tcb.merged
-    if tcb.merged == "Revoked":
+    with_advisories = f"{merged} ({', '.join(tcb.advisories)})" if tcb.advisories else merged
+    if merged == "Revoked":
         found.worse(HARDWARE, 96, Reason("tcb_revoked", "tcb_status", with_advisories, want, tcb.document,
                                          "take the machine out of service"))  # fmt: skip
         return
-    status = _STATUSES.get(tcb.merged)
+    status = _STATUSES.get(merged)
     if status is None:
         found.not_checked(
             HARDWARE, "tcb_status",
             Reason("tcb_status_unrecognised", "tcb_status", with_advisories, want, tcb.document, "update Ratchet"),
         )  # fmt: skip
         return
-    if tcb.merged not in NEVER_ACCEPTED and policy.admits(tcb.merged, tcb.advisories):
+    if merged not in NEVER_ACCEPTED and policy.admits(merged, tcb.advisories):
         found.reasons.append(Reason("tcb_status_admitted", "tcb_status", with_advisories, want, tcb.document))
         return
     found.reasons.append(Reason(status.code, "tcb_status", with_advisories, want, tcb.document, status.remedy))

@@ -12,6 +12,7 @@ from ratchet.enrolment import Rules
 from ratchet.evaluation import Evaluation
 from ratchet.event import Json, canonical, digest
 from ratchet.floor import Floor, IntelFloor, accepting, from_data
+from ratchet.grace import GivenGrace, Grace
 
 AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
 """Where the values of trustworthiness claims are from."""
@@ -60,6 +61,7 @@ class _Given(BaseModel):
     require_bits: dict[str, dict[str, bool | int]] = {}
     minimum_evaluation: int | None = None
     evaluation: int | Literal["early", "standard", "newest"] = "early"
+    grace: list[GivenGrace] = []
     reference_values: dict[str, dict[_Hex, str]] = {}
     enrolment: _GivenEnrolment = _GivenEnrolment()
     floors: dict[str, dict[str, Any]] = {}
@@ -86,6 +88,7 @@ class Policy:
         minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
         evaluation: which of Intel's evaluations becomes a family's floor: `early`, `standard`, `newest` or a number
             (ratchet/evaluation.py). A floor in force says which one its family is judged by, but under `newest`.
+        grace: for how long a level that went out of date is still good enough (ratchet/grace.py).
         reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
         enrolment: which machines are ours.
         floors: family -> floor in force, each as `bind` gives it.
@@ -99,6 +102,7 @@ class Policy:
     require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
     minimum_evaluation: int | None = None
     evaluation: Evaluation = "early"
+    grace: tuple[Grace, ...] = ()
     reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     enrolment: Rules = field(default_factory=Rules)
     floors: Mapping[str, Floor] = field(default_factory=dict)
@@ -171,6 +175,7 @@ class Policy:
             "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
             "minimum_evaluation": self.minimum_evaluation,
             "evaluation": self.evaluation,
+            "grace": [rule.to_data() for rule in self.grace],
             "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
             "enrolment": self.enrolment.to_data(),
             "floors": {family: floor.to_data() for family, floor in self.floors.items()},
@@ -196,6 +201,8 @@ class Policy:
             given["may_be_impossible"] = tuple(given["may_be_impossible"])
         if "enrolment" in given:
             given["enrolment"] = Rules.from_data(given["enrolment"])
+        if "grace" in given:
+            given["grace"] = tuple(Grace.from_data(rule) for rule in given["grace"])
         if "floors" in given:
             try:
                 given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}

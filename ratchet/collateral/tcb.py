@@ -109,6 +109,8 @@ class Merged:
         module: of the TDX module's; None where none is judged.
         advisories: of every level that was matched; sorted, each once.
         date: of the TCB info's level; None where none fits.
+        superseded: since when what is out of date is so (`superseded_at`), the earliest of platform, module and quoting
+            enclave; None where nothing is out of date, or where the lists do not say since when.
     """
 
     merged: str
@@ -117,6 +119,7 @@ class Merged:
     module: str | None
     advisories: tuple[str, ...]
     date: datetime | None
+    superseded: datetime | None = None
 
 
 _FINE = ("UpToDate", "SWHardeningNeeded")
@@ -194,7 +197,31 @@ def _evaluate(
     parts = [qe_status] if module_status is None else [module_status, qe_status]
     found = [one.advisories for one in (level, module_level, qe_level) if one is not None]
     advisories = tuple(sorted({advisory for several in found for advisory in several}))
-    return Merged(converge(level.status, *parts), level.status, qe_status, module_status, advisories, level.date)
+    since = [superseded_at(levels, level)] if level.status.startswith("OutOfDate") else []
+    if module_level is not None and tdx is not None and module_level.status.startswith("OutOfDate"):
+        since.append(superseded_at(modules[f"TDX_{tdx[1]:02X}"], module_level))
+    if qe_level is not None and qe_level.status.startswith("OutOfDate"):
+        since.append(superseded_at(qe, qe_level))
+    known = [one for one in since if one is not None]
+    return Merged(
+        converge(level.status, *parts),
+        level.status,
+        qe_status,
+        module_status,
+        advisories,
+        level.date,
+        min(known) if known and len(known) == len(since) else None,
+    )
+
+
+def superseded_at(levels: Sequence[TcbLevel | ModuleLevel], level: TcbLevel | ModuleLevel) -> datetime | None:
+    """Since when a level is out of date: the tcbDate of the next level above it in the list that is of a later date.
+
+    A list has its levels from the highest down, and a level goes out of date with the TCB recovery that brought the
+    next one (Intel PCS API v4, "Get TCB info", tcbDate). None where no later level is above it.
+    """
+    above = levels[: levels.index(level)] if level in levels else ()
+    return next((one.date for one in reversed(above) if one.date > level.date), None)
 
 
 def relaunch(launch: str, current: str) -> str:

@@ -187,6 +187,7 @@ class TcbStatus:
             was taken into account; None where the quote does not tell the two apart (SGX, TD 1.0).
         current: merged status by what the TDX module is now (TEE_TCB_SVN2); None as for `launch`.
         current_module: of the identity of the module that runs now; None as for `launch` and `module`.
+        superseded: since when what is out of date is so; None where nothing is, or nobody knows.
     """
 
     merged: str
@@ -200,6 +201,7 @@ class TcbStatus:
     launch: str | None = None
     current: str | None = None
     current_module: str | None = None
+    superseded: datetime | None = None
 
     def to_data(self) -> dict[str, Json]:
         """As JSON."""
@@ -215,6 +217,7 @@ class TcbStatus:
             "launch": self.launch,
             "current": self.current,
             "current_module": self.current_module,
+            "superseded": stamp(self.superseded) if self.superseded else None,
         }
 
     @classmethod
@@ -233,6 +236,7 @@ class TcbStatus:
             launch=data.get("launch"),
             current=data.get("current"),
             current_module=data.get("current_module"),
+            superseded=parse_time(data["superseded"]) if data.get("superseded") else None,
         )
 
 

@@ -385,5 +385,6 @@ def _status(
         advisories=merged.advisories,
         evaluation=info.evaluation,
         tcb_date=merged.date,
+        superseded=merged.superseded,
         document=known.id,
     )

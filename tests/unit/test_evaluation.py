@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from ratchet.appraise import Policy
+from ratchet.appraise import Policy, appraise
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.evaluation import STANDARD_AFTER, choose, recovered
 from ratchet.event import BlobId, Event, derived_id, digest, stamp
 from ratchet.evidence import Evidence, verify
 from ratchet.floor import IntelFloor, floors_from
+from ratchet.grace import Grace, ends
 from ratchet.ports import Record
 from streams.embedded import Kept
 from streams.verify import Verify
@@ -128,3 +129,40 @@ def test_standard_is_the_highest_that_is_old_enough_by_its_own_signed_dates(docu
     assert young is not None
     assert young.evaluation == 17, "where none is old enough, the lowest"
     assert choose([], "standard", AT) is None
+
+
+def test_grace_counts_from_the_tcb_recovery_that_put_the_level_out_of_date(
+    documents: dict[int, bytes], quote: bytes
+) -> None:
+    known = parse(documents[18], AT - timedelta(days=1), vendor_roots())
+    proof = verify(Evidence(raw=quote), Collateral(vendor_roots(), known), AT)
+    assert proof.tcb is not None
+    assert proof.tcb.merged == "OutOfDate"
+    since = proof.tcb.superseded
+    assert since is not None
+    dates = [level.date for level in floor(documents[18]).levels]
+    assert since in dates, "a tcbDate of the signed list"
+    days = (AT - since).days
+    for policy, good in (
+        (replace(ACCEPT, grace=(Grace(status="OutOfDate", days=days + 1, family="sgx/*"),)), True),
+        (replace(ACCEPT, grace=(Grace(status="OutOfDate", days=days),)), False),
+        (replace(ACCEPT, grace=(Grace(status="OutOfDate", days=days + 1, family="tdx/*"),)), False),
+        (replace(ACCEPT, grace=(Grace(status="OutOfDate", days=days + 1, unless=("INTEL-SA-01079",)),)), False),
+        (replace(ACCEPT, grace=(Grace(status="OutOfDateConfigurationNeeded", days=9 * days),)), False),
+    ):
+        for given in (policy, policy.with_floors({FAMILY: floor(documents[18], policy)})):
+            verdict = appraise(proof, given, AT)
+            assert (verdict.vector["hardware"] == 2) is good, "with a floor and without"
+            assert ("tcb_in_grace" in {reason.code for reason in verdict.reasons}) is good
+            if good and verdict.trusted_until is not None:
+                assert verdict.trusted_until <= since + timedelta(days=days + 1)
+    assert Policy.from_data(policy.to_data()) == policy
+
+
+def test_where_nobody_knows_since_when_there_is_no_grace() -> None:
+    rules = (Grace(status="OutOfDate", days=3650),)
+    assert ends(rules, FAMILY, "OutOfDate", (), None) is None
+    assert ends(rules, FAMILY, "Revoked", (), AT) is None
+    assert ends((Grace(status="OutOfDate", days=1, unless=("SA",)),), FAMILY, "OutOfDate", None, AT) is None
+    longest = (*rules, Grace(status="OutOfDate", days=1))
+    assert ends(longest, FAMILY, "OutOfDate", (), AT) == AT + timedelta(days=3650)
