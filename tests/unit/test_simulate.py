@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from test_appraise import AT, TDX, proof, status
+from test_appraise import POLICY as JUDGING
 
 from ratchet.appraise import Policy, objections
-from ratchet.event import BlobId, canonical
+from ratchet.event import BlobId, canonical, stamp
 from ratchet.floor import AmdFloor, Minimum, open_floor
 from ratchet.provenance import Provenance
-from ratchet.simulate import Blast, Bounds, Hit, samples, simulate
+from ratchet.simulate import Blast, Bounds, Hit, effect, samples, simulate
 
 IMAGE = "ab" * 48
 REVIEWED = Provenance(documents=(BlobId("e" * 64),), pointer="/floors/0", rule="amd.reviewed/1", reviewed_by="Ada")
@@ -129,3 +132,32 @@ def test_samples_are_decided_as_they_must_be_and_there_is_always_one_of_each(
     assert all(objections(s, floors, policy.reference_values) for s in proved.refuse)
     for sample in (*proved.admit, *proved.refuse):
         canonical(sample)
+
+
+def attested(name: str, merged: str, **bits: bool) -> dict[str, Any]:
+    """A guest of a TDX machine, with its whole proof."""
+    claims = replace(TDX, bits={**TDX.bits, **bits})
+    shown = proof(claims, status(merged)).to_data()
+    seen = {"id": name, "time": stamp(AT), "fresh": True, "tcb": dict(claims.tcb), "bits": dict(claims.bits)}
+    return machine(name, 0, tee="tdx", family=TDX.family, measurement=TDX.measurement, proof=shown, **seen)
+
+
+def test_a_change_of_the_policy_is_counted_on_what_each_guest_proved() -> None:
+    """A store is not asked about statuses and accepted ones: the proof is appraised again under both policies."""
+    guests = [attested("current", "UpToDate"), attested("old", "OutOfDate"), attested("older", "OutOfDate")]
+    lax = replace(JUDGING, accept={"OutOfDate": ("*",)})
+    blast = effect(guests, lax, JUDGING, AT)
+    assert [hit.hint for hit in blast.refused] == ["old", "older"]
+    assert {reason.code for reason in blast.refused[0].why} == {"tcb_out_of_date"}
+    back = effect(guests, JUDGING, lax, AT)
+    assert ([hit.hint for hit in back.admitted], back.refused, back.already_refused) == (["old", "older"], (), 0)
+    stricter = replace(JUDGING, require_bits={"tdx": {"attributes.pks": True}})
+    assert len(effect(guests, JUDGING, stricter, AT).refused) == 1, "the others are refused already"
+
+
+def test_who_was_not_seen_for_a_while_counts_apart() -> None:
+    guests = [attested("here", "OutOfDate"), {**attested("gone", "OutOfDate"), "time": stamp(AT - timedelta(days=9))}]
+    lax = replace(JUDGING, accept={"OutOfDate": ("*",)})
+    blast = effect(guests, lax, JUDGING, AT, unseen_after=timedelta(days=7))
+    assert ([hit.hint for hit in blast.refused], blast.considered) == (["here"], 1)
+    assert [hit.hint for hit in blast.unseen] == ["gone"]
