@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,25 @@ def _beside(variable: str, folder: str) -> Path:
     if not (path / "MANIFEST.json").is_file():
         pytest.skip(f"no {folder} at {path}: set {variable} to a folder with a MANIFEST.json")
     return path
+
+
+SEED = "RATCHET_SEED"
+"""From which seed on scenarios are generated; drawn anew in each run unless it is given."""
+
+
+def pytest_configure() -> None:
+    """Draw the seed once, before the workers of a parallel run are started: they inherit it."""
+    os.environ.setdefault(SEED, str(secrets.randbelow(2**31)))
+
+
+def pytest_report_header() -> str:
+    """Say how to repeat the run."""
+    return f"generated scenarios: from seed {first_seed()} on; {SEED}={first_seed()} repeats them"
+
+
+def first_seed() -> int:
+    """Of this run's generated scenarios."""
+    return int(os.environ[SEED])
 
 
 @pytest.fixture(scope="session")

@@ -140,10 +140,10 @@ class _Mint:
             kind=DeliveryKind.EVIDENCE,
             time=piece.time,
             raw=raw,
-            name=piece.machine.name,
+            name=piece.sender,
             format=_label(piece),
             endorsements=endorsements,
-            challenge=self.challenge(piece),
+            challenge=None if piece.how == "unchallenged" else self.challenge(piece),
             delivery=piece.delivery,
             region=piece.machine.region,
             workload=piece.machine.group.runs,
@@ -181,7 +181,9 @@ class _Mint:
     def _quote(self, piece: Piece, group: SgxGroup | TdxGroup, report_data: bytes) -> bytes:
         if not isinstance(piece.firmware, Tcb):
             raise ValueError(f"{piece.machine.name} has no Intel firmware")
-        quoter = self._quoter(piece.machine, piece.firmware, piece.how == "another-root", self._valid_from(piece))
+        quoter = self._quoter(
+            piece.machine, piece.chip, piece.firmware, piece.how == "another-root", self._valid_from(piece)
+        )
         if piece.how == "another-key":
             quoter = quoter.by(self._vendor.keys.ec(f"forger/{piece.delivery}", 256))
         tdx = isinstance(group, TdxGroup)
@@ -198,30 +200,30 @@ class _Mint:
         )  # fmt: skip
         return quoter.quote(group.quote if isinstance(group, TdxGroup) else 3, guest, report_data)
 
-    def _make_quoter(self, machine: Machine, tcb: Tcb, strange: bool, valid_from: datetime) -> quotes.Quoter:
+    def _make_quoter(self, machine: Machine, chip: str, tcb: Tcb, strange: bool, valid_from: datetime) -> quotes.Quoter:
         group = machine.group
         if isinstance(group, SnpGroup):
             raise ValueError(f"{machine.name} has no quoting enclave")
         vendor = self._vendor.strangers[0] if strange else self._vendor.intel
         ca = group.ca if isinstance(group, SgxGroup) else "platform"
-        pck = vendor.pck(machine.name, group.fmspc, ca, tcb, valid_from)
+        pck = vendor.pck(chip, group.fmspc, ca, tcb, valid_from)
         keys = self._vendor.keys
-        key = keys.ec(f"attestation/{machine.name}/{group.tee}", 256)
-        return quotes.Quoter(group.tee, key, pck, tcb, keys.derive(f"qe id/{machine.name}", 16))
+        key = keys.ec(f"attestation/{chip}/{group.tee}", 256)
+        return quotes.Quoter(group.tee, key, pck, tcb, keys.derive(f"qe id/{chip}", 16))
 
     def _snp(self, piece: Piece, group: SnpGroup, report_data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
         if not isinstance(piece.firmware, SnpFirmware) or piece.machine.committed is None:
             raise ValueError(f"{piece.machine.name} has no AMD firmware")
         strange = piece.how == "another-root"
         vendor = self._vendor.strangers[1] if strange else self._vendor.amd
-        chip = self._vendor.amd.chip(group.product, piece.machine.name)
+        chip = self._vendor.amd.chip(group.product, piece.chip)
         key = vendor.vcek_key(chip, piece.firmware)
         if piece.how == "another-key":
             key = self._vendor.keys.ec(f"forger/{piece.delivery}", 384)
         guest = amd.Guest(
             measurement=measurement(group.runs, piece.release, group.tee),
             report_id=self._vendor.keys.derive(
-                f"report id/{piece.machine.name}/{piece.release}{'/debug' * (piece.how == 'debug')}", 32
+                f"report id/{piece.chip}/{piece.release}{'/debug' * (piece.how == 'debug')}", 32
             ),
             debug=piece.how == "debug",
         )
@@ -235,7 +237,8 @@ class _Mint:
             committed=piece.machine.committed,
             launch=piece.firmware,
         )
-        beside = group.vcek == "sent" or piece.how in ("another-root", "future-dated")
+        beside = group.vcek == "sent" or piece.how in ("another-root", "future-dated", "foreign")
+        beside = beside and piece.how != "unendorsed"
         certificates = (vendor.vcek(chip, piece.firmware, self._valid_from(piece)),) if beside else ()
         return raw, (*certificates, vendor.ask(group.product)) if strange else certificates
 

@@ -1,7 +1,9 @@
 """Scenarios by chance: small fleets, a day or two, with all sorts of things planted. For tests, and for whoever doubts.
 
 What is planted lies on both sides of the rules' limits: bursts that are too small to be one, silences that end in time,
-recoveries that everybody was patched for. A scenario follows from its seed; its time line is in no order.
+recoveries that everybody was patched for. In half of the scenarios most of it falls on two or three machines, so that
+what happens to one of them meets what happened to it before. A scenario follows from its seed; its time line is in no
+order.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ _BAD_DOCUMENTS = ("truncated", "random", "future-dated", "another-root", "forged
 
 
 def generate(seed: int) -> Scenario:
-    """The scenario of that seed: 20 to 40 machines, one to two days."""
+    """The scenario of that seed: 10 to 18 machines, one to two days."""
     return _Dice(seed).scenario()
 
 
@@ -49,7 +51,8 @@ class _Dice:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._rng = random.Random(f"scenario/{seed}")  # noqa: S311 (a simulation, no secret)
-        self._duration = timedelta(hours=self._rng.choice((24, 30, 36, 48)))
+        self._duration = timedelta(hours=self._rng.choice((24, 28, 34, 44)))
+        self._favourites: list[str] = []
         self._unused: list[str] = []
         self._recovered: set[str] = set()
         self._groups: dict[str, dict[str, Any]] = {}
@@ -61,6 +64,8 @@ class _Dice:
         self._members = {g: [f"{g}-{n:03d}" for n in range(1, spec["count"] + 1)] for g, spec in self._groups.items()}
         self._unused = [name for names in self._members.values() for name in names]
         rng.shuffle(self._unused)
+        if rng.random() < 0.5:
+            self._favourites = rng.sample(self._unused, rng.choice((2, 3)))
         events = [event for make in self._planted() for event in make()]
         rng.shuffle(events)
         start = datetime(2026, 1, 5, tzinfo=UTC) + timedelta(minutes=rng.randrange(500_000))
@@ -71,7 +76,7 @@ class _Dice:
                 "start": start,
                 "duration": self._duration,
                 "attest": {
-                    "every": timedelta(minutes=rng.choice((90, 120, 180))),
+                    "every": timedelta(minutes=rng.choice((120, 150, 180))),
                     "jitter": timedelta(minutes=rng.randrange(0, 25)),
                 },
                 "tick": timedelta(minutes=rng.choice((10, 15, 30))),
@@ -86,10 +91,10 @@ class _Dice:
         rng = self._rng
         by_tee = [[g for g, spec in _GROUPS.items() if spec["tee"] == tee] for tee in ("sgx", "tdx", "snp")]
         chosen = [rng.choice(names) for names in by_tee]
-        chosen += rng.sample([g for g in _GROUPS if g not in chosen], rng.randrange(1, 4))
-        total = rng.randrange(20, 41)
+        chosen += rng.sample([g for g in _GROUPS if g not in chosen], rng.randrange(1, 3))
+        total = rng.randrange(10, 19)
         shares = [rng.uniform(1, 2) for _ in chosen]
-        regions = rng.sample(_REGIONS, rng.choice((2, 3)))
+        regions = rng.sample(_REGIONS, rng.choice((1, 2)))
         found = {}
         for name, share in zip(chosen, shares, strict=True):
             found[name] = {
@@ -114,6 +119,8 @@ class _Dice:
             self._burst,
             self._bad_evidence,
             self._bad_document,
+            self._unchallenged,
+            self._unendorsed,
         ]
         return self._rng.choices(kinds, k=self._rng.randrange(0, 4)) + self._rng.sample(
             kinds, self._rng.randrange(4, 12)
@@ -124,7 +131,10 @@ class _Dice:
         return timedelta(seconds=int(self._duration.total_seconds() * self._rng.uniform(earliest, latest)))
 
     def _machine(self, *tees: str) -> str:
-        """One that nothing happens to yet, if there is one; else any."""
+        """One of the favourites, most often; else one that nothing happens to yet, if there is one; else any."""
+        mine = [n for n in self._favourites if self._groups[n.rpartition("-")[0]]["tee"] in tees]
+        if mine and self._rng.random() < 0.8:
+            return self._rng.choice(mine)
         fits = [n for n in self._unused if self._groups[n.rpartition("-")[0]]["tee"] in tees]
         if fits and self._rng.random() < 0.9:
             self._unused.remove(fits[0])
@@ -218,6 +228,18 @@ class _Dice:
     def _bad_evidence(self) -> Events:
         how, machine = self._rng.choice(_BAD_EVIDENCE), self._machine("sgx", "tdx", "snp")
         return [{"event": "bad-evidence", "at": self._at(), "machine": machine, "how": how}]
+
+    def _unchallenged(self) -> Events:
+        machine = self._machine("sgx", "tdx", "snp")
+        return [{"event": "unchallenged-evidence", "at": self._at(), "machine": machine}]
+
+    def _unendorsed(self) -> Events:
+        machines = [n for g, names in self._members.items() for n in names if self._groups[g].get("vcek") != "fetched"]
+        machines = [n for n in machines if self._groups[n.rpartition("-")[0]]["tee"] == "snp"]
+        if not machines:
+            return []
+        mine = [n for n in self._favourites if n in machines] or machines
+        return [{"event": "missing-endorsement", "at": self._at(), "machine": self._rng.choice(mine)}]
 
     def _bad_document(self) -> Events:
         how = self._rng.choice(_BAD_DOCUMENTS)

@@ -18,13 +18,16 @@ from collectors.simulated.scenario import (
     BulletinReviewed,
     DebugGuest,
     FailureBurst,
+    ForeignMachine,
     ForgedEvidence,
+    MissingEndorsement,
     Product,
     ReplayedEvidence,
     Scenario,
     SgxGroup,
     SnpFirmware,
     SnpGroup,
+    UnchallengedEvidence,
 )
 
 How = Literal[
@@ -39,6 +42,9 @@ How = Literal[
     "wrong-format",
     "future-dated",
     "another-root",
+    "unchallenged",
+    "unendorsed",
+    "foreign",
 ]
 
 REFUSED: frozenset[How] = frozenset(
@@ -68,6 +74,7 @@ class Piece:
         firmware: what the machine runs then.
         release: which release of its workload it runs then.
         original: the piece whose bytes are sent again, for a replay.
+        name: under which name it is sent, where that is not the machine's.
     """
 
     time: datetime
@@ -77,6 +84,17 @@ class Piece:
     firmware: Tcb | SnpFirmware
     release: str
     original: Piece | None = None
+    name: str | None = None
+
+    @property
+    def sender(self) -> str:
+        """Under which name it is sent."""
+        return self.name or self.machine.name
+
+    @property
+    def chip(self) -> str:
+        """What tells the machine that made it from every other."""
+        return f"foreign/{self.sender}" if self.how == "foreign" else self.machine.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +209,12 @@ def _special(scenario: Scenario, fleet: dict[str, Machine]) -> Iterator[Piece]:
                 if before:  # nothing to replay: nothing is sent
                     original = _piece(scenario, machine, before[-1][1], f"{before[-1][0]:05d}", "honest")
                     yield replace(_piece(scenario, machine, at, label, "replayed"), original=original)
+            case UnchallengedEvidence():
+                yield _piece(scenario, fleet[event.machine], at, label, "unchallenged")
+            case MissingEndorsement():
+                yield _piece(scenario, fleet[event.machine], at, label, "unendorsed")
+            case ForeignMachine():
+                yield replace(_piece(scenario, fleet[event.machine], at, label, "foreign"), name=event.name)
             case FailureBurst():
                 yield from _burst(scenario, fleet, event, label)
             case _:

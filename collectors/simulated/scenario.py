@@ -159,6 +159,10 @@ class SnpGroup(_Group):
 Group = Annotated[SgxGroup | TdxGroup | SnpGroup, Field(discriminator="tee")]
 
 
+FIRST_USE = timedelta(days=1)
+"""For how long after the first start fresh genuine evidence enrols its machine (docs/policy.md)."""
+
+
 class Happened(_Strict):
     """Something on the time line, `at` an offset from the start."""
 
@@ -295,6 +299,33 @@ class BadEvidence(Happened):
     how: Literal["truncated", "random", "oversized", "wrong-format", "future-dated", "another-root"]
 
 
+class UnchallengedEvidence(Happened):
+    """One genuine piece that nobody asked for: it holds no challenge, so nobody knows when it was made."""
+
+    event: Literal["unchallenged-evidence"]
+    machine: Machine
+
+
+class MissingEndorsement(Happened):
+    """One genuine SNP report without its VCEK, which nobody else has either."""
+
+    event: Literal["missing-endorsement"]
+    machine: Machine
+
+
+class ForeignMachine(Happened):
+    """One genuine piece of a machine that is none of the fleet's, of the same kind as `machine`.
+
+    Attributes:
+        machine: what it is like; and under whose name it sends, unless `name` says another.
+        name: a name that no machine of the fleet has.
+    """
+
+    event: Literal["foreign-machine"]
+    machine: Machine
+    name: Name | None = None
+
+
 class BadDocument(Happened):
     """A vendor's document that must change nothing: `truncated`, `random`, `future-dated`, `another-root`, `forged`."""
 
@@ -327,6 +358,9 @@ Happening = Annotated[
     | GoesSilent
     | FailureBurst
     | BadEvidence
+    | UnchallengedEvidence
+    | MissingEndorsement
+    | ForeignMachine
     | BadDocument
     | BulletinReviewed,
     Field(discriminator="event"),
@@ -464,6 +498,15 @@ def _faults(scenario: Scenario) -> Iterator[str]:
                 yield f"{key}.machine: firmware goes back on SNP machines, {event.machine} is {group.tee}"
             elif event.to >= getattr(group.firmware, event.component):
                 yield f"{key}.to: below the {getattr(group.firmware, event.component)} that {event.machine} has"
+        if isinstance(event, MissingEndorsement):
+            group = scenario.group_of(event.machine)
+            if not isinstance(group, SnpGroup) or group.vcek != "sent":
+                yield f"{key}.machine: an SNP machine whose VCEK is sent beside the report, {event.machine} is not"
+        if isinstance(event, ForeignMachine):
+            if event.at < FIRST_USE:
+                yield f"{key}.at: after {write_span(FIRST_USE)}; until then new machines are enrolled by first use"
+            if event.name in known:
+                yield f"{key}.name: {event.name} is a machine of the fleet; leave `name` out to send under its name"
         if isinstance(event, CertificateRevoked) and isinstance(scenario.group_of(event.machine), SnpGroup):
             yield f"{key}.machine: PCK certificates are Intel's, {event.machine} is snp"
         if isinstance(event, UnknownMeasurement):

@@ -28,10 +28,12 @@ class Limits:
 
     Attributes:
         silent_after: without proof for longer, a machine is silent.
+        name_kept: after that long without proof, the name of a machine is free for another.
         burst_senders: so many senders of one region, refused within `burst_window`, are a burst.
     """
 
     silent_after: timedelta = timedelta(hours=12)
+    name_kept: timedelta = timedelta(hours=12)
     burst_senders: int = 5
     burst_window: timedelta = timedelta(minutes=30)
 
@@ -55,6 +57,15 @@ def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
             refused.append(piece)
         elif piece.how == "replayed":
             facts.add(Fact("evidence-replayed", name))
+        elif piece.how == "unendorsed":
+            facts.add(Fact("endorsement-missing", name))
+        elif piece.how == "foreign":
+            facts.add(Fact(_recognised(piece, proofs, limits), piece.sender))
+        elif piece.how == "unchallenged":
+            # A revoked certificate is told of whoever sends it; else it is only said that nobody knows its age.
+            facts.add(Fact("certificate-revoked" if gone else "evidence-age-unknown", name))
+            if gone:
+                refused.append(piece)
         elif gone:
             facts.add(Fact("certificate-revoked", name))
             refused.append(piece)
@@ -66,6 +77,12 @@ def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
     facts.update(Fact("machine-silent", name) for name in _silent(scenario, proofs, limits))
     facts.update(Fact("failure-burst", f"region:{region}") for region in _bursts(refused, limits))
     return frozenset(facts)
+
+
+def _recognised(piece: Piece, proofs: Mapping[str, list[Piece]], limits: Limits) -> str:
+    """The rule on a foreign machine: its name is another's where that was seen within the time that a proof counts."""
+    seen = [proof.time for proof in proofs.get(piece.sender, ())]
+    return "name-moved" if seen and piece.time - seen[-1] <= limits.name_kept else "machine-unknown"
 
 
 def ticks(scenario: Scenario) -> Iterator[datetime]:

@@ -1,8 +1,15 @@
-"""Fifty fleets made by chance go through the whole pipeline: what was planted is reported, and nothing else."""
+"""Fleets made by chance go through the whole pipeline: what was planted is reported, and nothing else.
+
+They are drawn anew in every run: the report's header says from which seed on, and RATCHET_SEED repeats a run. The time
+line of a scenario that fails is printed and written to .cache/scenarios/; it becomes a case that always runs when it is
+moved to tests/scenario/kept/.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +19,7 @@ from collectors.simulated import drive
 from collectors.simulated.generate import generate
 from collectors.simulated.plan import IntelBundle, plan
 from collectors.simulated.policy import reference_values
-from collectors.simulated.scenario import Scenario, parse
+from collectors.simulated.scenario import Scenario, dump, load, parse
 from collectors.simulated.shipped import week
 from collectors.simulated.truth import tiers, truth
 from collectors.simulated.vendor import Vendor
@@ -21,7 +28,7 @@ from ratchet.approval import Approvers
 from ratchet.cli.assets import rules
 from ratchet.event import Json
 from ratchet.ports import Record
-from ratchet.sigma import load
+from ratchet.sigma import load as load_rules
 from ratchet.simulate import Bounds
 from streams.clock import tick
 from streams.embedded import Embedded
@@ -30,7 +37,10 @@ from streams.sqlite import Database
 from streams.stores.git import GitStore
 from streams.stores.rego import RegoInProcess
 
-RULES = load(rules())
+RULES = load_rules(rules())
+SCENARIOS = 100
+KEPT = Path(__file__).parent / "kept"
+FAILED = Path(__file__).parents[2] / ".cache/scenarios"
 TRUSTED_FOR = timedelta(hours=12)
 BOUNDS = Bounds(max_refused=2, max_fraction=0.3)
 
@@ -91,22 +101,48 @@ class World:
         return [r.event.data for r in self._records if r.topic == topic]
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_every_planted_fact_is_found_and_nothing_else_is_reported(seed: int, vendor: Vendor, tmp_path: Path) -> None:
-    # given a small fleet to which all sorts of things happen
+@pytest.mark.parametrize("number", range(SCENARIOS))
+def test_every_planted_fact_is_found_and_nothing_else_is_reported(number: int, vendor: Vendor, tmp_path: Path) -> None:
+    # given a small fleet to which all sorts of things happen, drawn anew in each run
+    seed = int(os.environ["RATCHET_SEED"]) + number
     scenario = generate(seed)
+    with kept_if_it_fails(seed, scenario):
+        goes_as_planted(scenario, vendor, tmp_path, shuffle=seed)
+
+
+@pytest.mark.parametrize("path", sorted(KEPT.glob("*.yml")), ids=lambda path: path.stem)
+def test_what_failed_once_is_tried_in_every_run(path: Path, vendor: Vendor, tmp_path: Path) -> None:
+    goes_as_planted(load(path), vendor, tmp_path, shuffle=7)
+
+
+def goes_as_planted(scenario: Scenario, vendor: Vendor, folder: Path, shuffle: int) -> None:
     # when everything that it sends goes through the pipeline, shuffled between any two ticks of the clock
-    world = World(scenario, vendor, tmp_path, shuffle=seed)
+    world = World(scenario, vendor, folder, shuffle=shuffle)
     # then the alerts say what was planted, no more and no less
     compared = drive.compare(truth(scenario), world.data("alerts"))
     assert compared.agrees, f"missed {sorted(compared.missed)}, unexpected {sorted(compared.unexpected)}"
     # and every machine that ever proved itself stands as it should
     assert world.standing == tiers(scenario, TRUSTED_FOR)
     # and each piece of evidence has a verdict; only documents that are none are dead letters, with their bytes
-    assert len(world.data("verdicts")) == world.driven.evidence
+    first = [verdict for verdict in world.data("verdicts") if verdict["rejudged"] is None]
+    assert len(first) == world.driven.evidence
     unreadable = [d for d in plan(scenario) if isinstance(d, IntelBundle) and d.how in ("random", "truncated")]
     assert len(world.data("dead-letters")) == len(unreadable)
     assert all(letter["blob"] for letter in world.data("dead-letters"))
+
+
+@contextmanager
+def kept_if_it_fails(seed: int, scenario: Scenario) -> Iterator[None]:
+    """Write a scenario down, where people and CI find it, if what it was tried for does not hold."""
+    try:
+        yield
+    except Exception:
+        text = dump(scenario)
+        path = FAILED / f"{seed}.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        print(f"the scenario of seed {seed}, which is also in {path}; to keep it as a case: mv {path} {KEPT}\n{text}")
+        raise
 
 
 def test_the_shipped_week_is_reported_as_it_was_planted_and_tightens_the_policy(vendor: Vendor, tmp_path: Path) -> None:
