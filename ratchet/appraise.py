@@ -186,21 +186,19 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         _hardware(proof, claims, found)
         _configuration(proof, claims, found)
         _executables(claims, found)
+    until = about.received + timedelta(seconds=policy.trusted_for)
+    too_old = until <= at
+    if too_old and not proof.unproven:
+        found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
     tier = _merged(found)
-    until = None
-    if tier in (Tier.AFFIRMING, Tier.WARNING):
-        until = about.received + timedelta(seconds=policy.trusted_for)
-        if until <= at:
-            found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
-        if proof.valid_until is not None:
-            until = min(until, proof.valid_until)
-        if found.until is not None:
-            until = min(until, found.until)
-        if until <= at:
+    until = min([until, *[end for end in (proof.valid_until, found.until) if end is not None]])
+    if tier in (Tier.AFFIRMING, Tier.WARNING) and until <= at:
+        if proof.valid_until is not None and proof.valid_until <= at:
             # Expired collateral fails a step of its own; this is for what expires in the very instant of judging.
-            if proof.valid_until is not None and proof.valid_until <= at:
-                found.not_checked(HARDWARE, "validity", _over(proof, at))
-            tier, until = _merged(found), None
+            found.not_checked(HARDWARE, "validity", _over(proof, at))
+        tier = _merged(found)
+    if too_old and tier is Tier.WARNING:
+        tier = Tier.NONE  # it was a warning for as long as it was believed; what it proved then is nobody's word now
     return Verdict(
         evidence=proof.evidence,
         tee=claims.tee if claims else None,
@@ -208,7 +206,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         tier=tier,
         barred=tuple(found.barred),
         reasons=tuple(dict.fromkeys(_hashable(found.reasons))),
-        trusted_until=until,
+        trusted_until=until if until > at and tier in (Tier.AFFIRMING, Tier.WARNING) else None,
         at=at,
         policy=policy.hash,
     )

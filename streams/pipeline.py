@@ -55,7 +55,7 @@ def stages(settings: Settings, blobs: Blobs) -> tuple[Stage, ...]:
     """All stages of the topology but its sinks. Make them anew with each executor: they keep caches."""
     return (
         Digest(settings.roots, blobs),
-        Verify(settings.roots, settings.policy, blobs),
+        Verify(settings.roots, settings.policy, blobs, settings.decision_keys),
         Correlate(settings.rules, settings.decision_keys),
         Decide(settings.roots, settings.policy, settings.bounds, blobs, settings.decision_keys),
         RollOut(

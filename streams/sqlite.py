@@ -223,12 +223,18 @@ class Database:
         return row is not None
 
     def pending(self) -> bool:
-        """Whether there are records from outside that no tick has closed into a round yet."""
+        """Whether there are records from outside that no tick has closed into a round yet, or work left by a round."""
         with self.reading() as connection:
             (tick,) = connection.execute("SELECT max(offset) FROM log WHERE topic = 'ticks'").fetchone()
             row = connection.execute(
                 "SELECT 1 FROM log WHERE offset > ? AND round IS NULL LIMIT 1", (tick or 0,)
             ).fetchone()
+            row = (
+                row
+                or connection.execute(
+                    "SELECT 1 FROM state WHERE stage = 'verify' AND key >= 'again/' AND key < 'again0' LIMIT 1"
+                ).fetchone()
+            )
         return row is not None
 
     def last_tick(self) -> datetime | None:

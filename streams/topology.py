@@ -56,7 +56,9 @@ TOPICS: tuple[Topic, ...] = (
 
 STAGES: tuple[Stage, ...] = (
     Stage("digest", ("documents",), ("collateral", "advisories", "dead-letters")),
-    Stage("verify", ("collateral", "changes", "evidence", "ticks"), ("verdicts", "signals", "dead-letters")),
+    Stage(
+        "verify", ("collateral", "changes", "decisions", "evidence", "ticks"), ("verdicts", "signals", "dead-letters")
+    ),
     Stage("correlate", ("signals", "changes", "receipts", "decisions", "ticks"), ("alerts", "dead-letters")),
     Stage("decide", ("changes", "collateral", "advisories", "decisions", "signals"), ("proposals", "dead-letters")),
     Stage("roll-out", ("receipts", "proposals", "decisions", "ticks"), ("changes", "dead-letters")),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ratchet import __version__
-from ratchet.appraise import Verdict
+from ratchet.appraise import Recognition, Verdict
 from ratchet.event import Event, Json, derived_id, stamp
 from ratchet.evidence import Outcome, Proof, StepName
 from ratchet.evidence.replay_key import replay_key
@@ -57,7 +57,15 @@ def identity_of(proof: Proof, hint: Mapping[str, Json], *, fresh: bool) -> tuple
 
 
 def verdict_event(
-    event: Event, received: Received, proof: Proof, verdict: Verdict, *, late: bool, cause: Cause | None = None
+    event: Event,
+    received: Received,
+    proof: Proof,
+    verdict: Verdict,
+    *,
+    recognition: Recognition,
+    late: bool,
+    cause: Cause | None = None,
+    identity: str | None = None,
 ) -> Event:
     """The event of one judgement.
 
@@ -65,11 +73,15 @@ def verdict_event(
         event: the evidence event; `late` as it was when it came.
         received: what it says.
         proof, verdict: what came of it.
+        recognition: whether its machine is ours.
         cause: where it is judged again: why. The verdict's time is then the cause's.
+        identity: the machine that it proved when it came; it speaks of that one whatever is concluded from it now.
     """
     claims = proof.claims
     fresh = is_fresh(proof, vouched=received.vouched)
-    identity, weak = identity_of(proof, received.hint, fresh=fresh)
+    identity, weak = (
+        (identity, identity.startswith("hint:")) if identity else identity_of(proof, received.hint, fresh=fresh)
+    )
     proven = proof.to_data()
     data: dict[str, Json] = {
         "evidence": event.id,
@@ -79,6 +91,7 @@ def verdict_event(
         "late": late,
         "fresh": fresh,
         "vouched": received.vouched,
+        "recognition": recognition.value,
         "rejudged": cause.id if cause else None,
         "hint": dict(received.hint),
         "sender": event.source,
@@ -174,6 +187,7 @@ def signal(verdict: Event) -> dict[str, Json]:
         "vouched": data.get("vouched", False),
         "received": data["received"],
         "rejudged": data.get("rejudged"),
+        "recognition": data.get("recognition", Recognition.NOT_ASKED.value),
         "measurements": claims.get("measurements", {}),
         "key": claims.get("key"),
         "proof": {name: data.get(name) for name in _PROOF} | {"evidence": data["blob"]},

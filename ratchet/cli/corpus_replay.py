@@ -51,6 +51,7 @@ alerts_days = 36500
 name = "corpus"
 evaluation = "newest"
 may_be_impossible = ["freshness", "revocation", "executables", "floor", "identity"]
+enrolment = {required = false}
 """
 
 
@@ -234,7 +235,8 @@ def _line(topic: str, event: Event) -> str:
             status = data["tcb"]["merged"] if data["tcb"] else (data["tee"] or "-")
             evaluation = f" (evaluation {data['tcb']['evaluation']})" if data["tcb"] else ""
             codes = ", ".join(dict.fromkeys(r["code"] for r in data["reasons"]))
-            return f"verdict   {data['hint']['name']:<28} {data['tier']:<15} {status}{evaluation}  {codes}".rstrip()
+            kind = "again    " if data["rejudged"] else "verdict  "
+            return f"{kind} {data['hint']['name']:<28} {data['tier']:<15} {status}{evaluation}  {codes}".rstrip()
         case "alerts":
             kind = event.type.split(".")[1]
             return f"alert     {kind:<8} [{data['level']}] {data['rule']}: {data['title']}"

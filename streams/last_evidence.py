@@ -1,0 +1,347 @@
+"""The last evidence of every machine and of every sender that has proved nothing yet, and what must be judged again.
+
+When what evidence is judged by changes (collateral, the policy in force, enrolment) or ends, the last evidence of
+whomever that concerns is judged again from its bytes. What has to be is a queue in the verify stage's state, of which
+each round takes a bounded part, so that no round stalls; in order of time and place, so that it follows from the log.
+What is concluded again as it was before is not told again.
+
+State (a place is `last/…` or `sender/…`):
+- `last/<tenant>/<identity>/<guest>` -> the last fresh genuine evidence of a guest: {event, data, late, judged,
+  revision, verdict, outcome, tier, identity, family, tee, root, broken, platform, crls, ends}. At most `MAX_GUESTS` of
+  a machine; of guests that were silent for `GUEST_KEPT` only the last to speak. About 1,000 bytes each, and the labels
+  of its hint.
+- `sender/<tenant>/<name>` -> the last evidence that came under a name and proved nothing of a machine, with what is
+  missing: the same, and {row}. At most `MAX_SENDERS` of a tenant; 4,000 bytes each at most. Gone when fresh genuine
+  evidence comes under the name.
+- `ends/<time>/<place>` -> when the first thing ends that the proof rests on.
+- `again/<time>/<place>` -> {cause, revision}: the queue.
+- `revision` -> how many changes were taken; evidence that was judged after a change is not judged again because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from ratchet.collateral import Kind
+from ratchet.event import Event, Json, canonical, digest, parse_time, stamp
+from ratchet.evidence import Outcome, Proof, StepName
+from streams.stage import State
+
+MAX_GUESTS = 64
+"""Of one machine, as in `ratchet.standing`."""
+
+GUEST_KEPT = timedelta(days=2)
+"""For how long a guest that is silent is kept beside others of its machine: by then its word counts no longer."""
+
+MAX_SENDERS = 2048
+"""Of one tenant; those heard of longest ago make room."""
+
+SENDER_WAITS = timedelta(days=7)
+"""For how long the last evidence of a sender that has proved nothing is judged again when a document comes."""
+
+MAX_REASONS = 8
+"""Of what a sender is missing."""
+
+_TEE_OF_QE = {"QE": "sgx", "TD_QE": "tdx"}
+
+_KEPT = ("blob", "format", "endorsements", "challenge", "key", "vouched", "hint")
+"""Of an evidence event's data: what judging it asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One piece of evidence that is to be judged again.
+
+    Attributes:
+        place: its key.
+        entry: what is kept of it.
+        cause: id of the event because of which.
+        at: the time of that event, or of the last judgement if that is later.
+    """
+
+    place: str
+    entry: Mapping[str, Json]
+    cause: str
+    at: datetime
+
+    @property
+    def event(self) -> Event:
+        """The evidence event, as far as judging needs it."""
+        said = self.entry["event"]
+        return Event(
+            said["id"], said["source"], "evidence.received.v1", said["subject"], parse_time(said["time"]),
+            self.place.split("/")[1], self.entry["data"],
+        )  # fmt: skip
+
+    @property
+    def identity(self) -> str | None:
+        """The machine that it proved; None of a sender that has proved nothing."""
+        return self.entry["identity"] if self.place.startswith("last/") else None
+
+
+def remember(
+    state: State,
+    event: Event,
+    verdict: Event,
+    proof: Proof,
+    crls: Iterable[str],
+    *,
+    ends: datetime | None,
+    before: str | None,
+) -> str:
+    """Keep evidence that was just judged, if it is the last of its guest or sender: its place.
+
+    Args:
+        event: the evidence event.
+        verdict: what became of it, with its `late` and `judged`.
+        proof: of it.
+        crls: keys of the revocation lists among the documents that were used.
+        ends: when the first thing ends that the judgement rests on.
+        before: its place until now, where it was judged again.
+    """
+    data, tenant, name = verdict.data, event.tenant, verdict.data["hint"]["name"]
+    proved = bool(data["fresh"] and data["genuine"])
+    if before is not None and before.startswith("last/"):
+        place = before  # what it proved once, it still speaks of
+    elif proved:
+        place = f"{_machine(tenant, verdict.subject)}{_guest(data)}"
+    else:
+        place = f"sender/{tenant}/{name}"
+    if before is not None and before != place:
+        forget(state, before)
+    kept = state.get(place)
+    if kept is not None and _order(kept) > (stamp(event.time), event.id):
+        return place  # evidence that came late
+    if kept is not None:
+        _unschedule(state, place, kept)
+    asked = proof.outcome(StepName.REVOCATION) is not Outcome.NOT_POSSIBLE
+    broken = _broken(proof)
+    if broken or (ends is not None and ends < verdict.time):
+        ends = None
+    entry: dict[str, Json] = {
+        "event": {"id": event.id, "source": event.source, "subject": event.subject, "time": stamp(event.time)},
+        "data": {key: event.data[key] for key in _KEPT if key in event.data},
+        "late": data["late"],
+        "judged": stamp(verdict.time),
+        "revision": state.get("revision") or 0,
+        "verdict": verdict.id,
+        "outcome": outcome(data),
+        "tier": data["tier"],
+        "identity": verdict.subject,
+        "family": data["family"],
+        "tee": data["tee"],
+        "broken": broken,
+        "root": proof.root.name if proof.root else None,
+        "platform": proof.claims.platform if proof.claims else None,
+        "crls": sorted(crls) if asked else None,
+        "ends": stamp(ends) if ends else None,
+    }
+    if not place.startswith("last/"):
+        entry["row"] = _row(event, verdict, kept)
+    state.put(place, entry)
+    if ends is not None:
+        state.put(f"ends/{stamp(ends)}/{place}", True)
+    if place.startswith("last/"):
+        if kept is None:
+            _make_room(state, _machine(tenant, verdict.subject), place, event.time)
+        sender = state.get(f"sender/{tenant}/{name}")
+        if sender is not None and _order(sender) <= _order(entry):
+            forget(state, f"sender/{tenant}/{name}")
+    elif kept is None:
+        _bound_senders(state, tenant)
+    return place
+
+
+def outcome(verdict: Mapping[str, Json]) -> str:
+    """The same for two verdicts on one piece of evidence that conclude the same."""
+    names = ("identity", "genuine", "recognition", "tier", "vector", "barred", "trusted_until")
+    codes = sorted({reason["code"] for reason in verdict["reasons"]})
+    status = [verdict["tcb"]["merged"], verdict["tcb"]["advisories"]] if verdict["tcb"] else None
+    return digest(canonical([codes, status, *(verdict[name] for name in names)]))[:32]
+
+
+def is_accused(verdict: Mapping[str, Json]) -> bool:
+    """Did a step fail that bytes alone decide, or a certificate's time? Evidence that held once is no forgery later."""
+    failed = {step["name"] for step in verdict["steps"] if step["outcome"] == Outcome.FAILED.value}
+    return bool(failed & {"parse", "chain", "signature", "binding"})
+
+
+def forget(state: State, place: str) -> None:
+    """Keep nothing of it."""
+    kept = state.get(place)
+    if kept is not None:
+        _unschedule(state, place, kept)
+        state.delete(place)
+
+
+def touched_by_document(state: State, kind: str, key: str, at: datetime) -> Iterator[str]:
+    """Places of what a vendor's sound statement may change: those of its root and its family, issuer or chip.
+
+    Of senders that have proved nothing, only those that were heard of in the last `SENDER_WAITS` before `at`.
+    """
+    heard = stamp(at - SENDER_WAITS)
+    root, _, about = key.partition("/")
+    for prefix in ("last/", "sender/"):
+        for place, entry in state.scan(prefix):
+            if prefix == "sender/" and entry["event"]["time"] < heard:
+                continue
+            if entry["root"] in (None, root) and not entry["broken"] and _concerns(entry, Kind(kind), about):
+                yield place
+
+
+def touched_by_policy(state: State, tenant: str, families: Iterable[str] | None) -> Iterator[str]:
+    """Places of the machines of these families; of all machines of the tenant where it is None."""
+    chosen = None if families is None else frozenset(families)
+    for place, entry in state.scan(f"last/{tenant}/"):
+        if chosen is None or entry["family"] in chosen:
+            yield place
+
+
+def of_machine(state: State, tenant: str, identity: str) -> Iterator[str]:
+    """Places of one machine's guests."""
+    return (place for place, _ in state.scan(_machine(tenant, identity)))
+
+
+def ended(state: State, at: datetime) -> list[str]:
+    """Places of what rests on something that has ended before `at`; each is told once."""
+    found = []
+    for key, _ in state.scan("ends/"):
+        when, _, place = key.removeprefix("ends/").partition("/")
+        if when >= stamp(at):
+            break
+        found.append((key, place))
+    for key, _ in found:
+        state.delete(key)
+    return [place for _, place in found]
+
+
+def queue(state: State, places: Iterable[str], cause: str, at: datetime) -> None:
+    """Have these judged again, because of an event and as of its time."""
+    places = list(places)
+    if not places:
+        return
+    revision = (state.get("revision") or 0) + 1
+    state.put("revision", revision)
+    for place in places:
+        key = f"again/{stamp(at)}/{place}"
+        first = state.get(key)
+        state.put(key, {"cause": first["cause"] if first else cause, "revision": revision})
+
+
+def take(state: State, limit: int) -> list[Due]:
+    """The next of the queue, at most `limit`; what was judged since its change is left out."""
+    found: list[Due] = []
+    done: list[str] = []
+    for key, waiting in state.scan("again/"):
+        if len(found) == limit:
+            break
+        done.append(key)
+        when, _, place = key.removeprefix("again/").partition("/")
+        entry = state.get(place)
+        if entry is not None and entry["revision"] < waiting["revision"]:
+            found.append(Due(place, entry, waiting["cause"], parse_time(max(when, entry["judged"]))))
+            # Judged as it is now: what else of the queue concerns it and came before this moment is done with it.
+            state.put(place, {**entry, "revision": state.get("revision")})
+    for key in done:
+        state.delete(key)
+    return found
+
+
+def _machine(tenant: str, identity: str) -> str:
+    """What the places of a machine's guests begin with; a name that stands for a machine may hold slashes."""
+    return f"last/{tenant}/{quote(identity, safe=':')}/"
+
+
+def _broken(proof: Proof) -> bool:
+    """Do the bytes alone decide that it proves nothing? Then no statement of a vendor can mend it.
+
+    A quote holds the key of its signature; of a report the VCEK may have been another's, and the right one come later.
+    """
+    quote = proof.claims is not None and proof.claims.tee in ("sgx", "tdx")
+    failed = {step.name for step in proof.steps if step.outcome is Outcome.FAILED}
+    return StepName.PARSE in failed or (quote and StepName.SIGNATURE in failed)
+
+
+def _concerns(entry: Mapping[str, Json], kind: Kind, about: str) -> bool:
+    family, tee = entry["family"] or "", entry["tee"]
+    product = family.partition("/")[2]
+    match kind:
+        case Kind.INTEL_TCB_INFO:
+            return bool(family == about)
+        case Kind.INTEL_QE_IDENTITY:
+            return tee is not None and tee == _TEE_OF_QE.get(about)
+        case Kind.INTEL_CRL:
+            return tee in ("sgx", "tdx") and (entry["crls"] is None or about in entry["crls"])
+        case Kind.AMD_VEK:
+            chip, platform = about.partition("/")[0], entry["platform"]
+            return tee == "snp" and (platform is None or platform == f"chip:{chip}")
+        case _:
+            return tee == "snp" and product == about.partition("/")[0]
+
+
+def _guest(verdict: Mapping[str, Json]) -> str:
+    """The guest that evidence speaks of, as far as it tells them apart."""
+    claims = verdict["claims"]
+    about = [verdict["instance"], verdict["hint"]["name"], claims["measurements"], claims["debug"]]
+    return digest(canonical(about))[:32]
+
+
+def _order(entry: Mapping[str, Json]) -> tuple[str, str]:
+    return entry["event"]["time"], entry["event"]["id"]
+
+
+def _unschedule(state: State, place: str, entry: Mapping[str, Json]) -> None:
+    if entry["ends"] is not None:
+        state.delete(f"ends/{entry['ends']}/{place}")
+
+
+def _make_room(state: State, prefix: str, newest: str, at: datetime) -> None:
+    others = sorted((_order(entry), place) for place, entry in state.scan(prefix) if place != newest)
+    silent = [place for (when, _), place in others if parse_time(when) < at - GUEST_KEPT]
+    for place in silent + [place for _, place in others if place not in silent][: -(MAX_GUESTS - 1)]:
+        forget(state, place)
+
+
+def _bound_senders(state: State, tenant: str) -> None:
+    places = [(_order(entry), place) for place, entry in state.scan(f"sender/{tenant}/")]
+    for _, place in sorted(places)[:-MAX_SENDERS]:
+        forget(state, place)
+
+
+def _row(event: Event, verdict: Event, before: Mapping[str, Json] | None) -> dict[str, Json]:
+    """What people see of a sender that has proved nothing yet."""
+    data = verdict.data
+    hint = data["hint"]
+    steps = [reason for step in data["steps"] if step["outcome"] != Outcome.PASSED.value for reason in step["reasons"]]
+    missing = [*(r for r in steps if r["remedy"]), *(r for r in data["reasons"] if r["remedy"])]
+    unique = list({(r["code"], r["component"]): r for r in reversed(missing)}.values())[::-1]
+    return {
+        "tenant": event.tenant,
+        "identity": f"hint:{hint['name']}",
+        "hint": hint["name"],
+        "region": hint.get("region"),
+        "workload": hint.get("workload"),
+        "tee": data["tee"],
+        "family": data["family"],
+        "tier": "none",
+        "genuine": data["genuine"],
+        "fresh": data["fresh"],
+        "since": before["row"]["since"] if before else stamp(event.time),
+        "seen": stamp(event.time),
+        "evidence": event.id,
+        "verdict": verdict.id,
+        "reasons": sorted({r["code"] for r in data["reasons"]}),
+        "missing": [_short(r) for r in unique[:MAX_REASONS]],
+        "simulated": bool(data["root"] and data["root"]["simulated"]),
+    }
+
+
+def _short(reason: Mapping[str, Json]) -> dict[str, Json]:
+    """A reason with values of bounded length; a remedy may hold a whole URL."""
+    return {
+        key: str(value)[: 400 if key == "remedy" else 120] if isinstance(value, str | list | dict) else value
+        for key, value in reason.items()
+    }
