@@ -33,6 +33,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -41,9 +42,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from collectors.delivery import Delivery, Rejected, accept
-from ratchet.event import Json
-from ratchet.evidence import MAX_EVIDENCE, Format
-from ratchet.ports import Blobs, Log, NoSpace
+from ratchet.ear import PROOF_AUDIENCE
+from ratchet.event import Event, Json
+from ratchet.evidence import MAX_EVIDENCE, Evidence, Format
+from ratchet.ports import Blobs, Log, NoSpace, Unreachable
 
 MAX_BODY = 4 * MAX_EVIDENCE
 """Bytes of a request: evidence and endorsements in base64, with room for the rest."""
@@ -93,6 +95,16 @@ class _Day:
     taken: int
 
 
+class RelyingParties(Protocol):
+    """What judges for relying parties."""
+
+    def __call__(self, evidence: Evidence, audience: str, at: datetime) -> Mapping[str, Json]:
+        """The answer of `POST /v1/verdict`: a signed EAR, its status, and the reasons."""
+
+    def jwks(self, at: datetime) -> tuple[Mapping[str, Json], int]:
+        """The keys of the tokens, and for how many seconds they may be cached."""
+
+
 class Entrance:
     """Takes requests; see the module's description.
 
@@ -104,6 +116,7 @@ class Entrance:
         monotonic: seconds, for the rates.
         room: whether the disk has room for more evidence.
         taken: bytes that each sender, by name, has brought today already.
+        relying: judges for relying parties; None: there is no `POST /v1/verdict`.
     """
 
     def __init__(
@@ -116,11 +129,12 @@ class Entrance:
         monotonic: Callable[[], float],
         room: Callable[[], bool] = lambda: True,
         taken: Mapping[str, int] = MappingProxyType({}),
+        relying: RelyingParties | None = None,
     ) -> None:
         self._senders = senders
         self._log, self._blobs, self._tenant, self._now, self._monotonic = log, blobs, tenant, now, monotonic
         self._buckets: dict[str, _Bucket] = {s.name: _Bucket(float(s.burst)) for s in senders}
-        self._room = room
+        self._room, self._relying = room, relying
         today = now().astimezone(UTC).date()
         self._days = {s.name: _Day(today, taken.get(s.name, 0)) for s in senders}
 
@@ -130,6 +144,14 @@ class Entrance:
             routes=[
                 Route("/v1/evidence", self._post, methods=["POST"]),
                 Route("/healthz", _health, methods=["GET"]),
+                *(
+                    [
+                        Route("/v1/verdict", self._verdict, methods=["POST"]),
+                        Route("/v1/jwks", self._jwks, methods=["GET"]),
+                    ]
+                    if self._relying is not None
+                    else ()
+                ),
             ],
             exception_handlers={404: _not_found, 405: _not_allowed},
         )
@@ -138,6 +160,13 @@ class Entrance:
         return made
 
     async def _post(self, request: Request) -> Response:
+        return await self._take_in(request, self._keep)
+
+    async def _verdict(self, request: Request) -> Response:
+        return await self._take_in(request, self._judge)
+
+    async def _take_in(self, request: Request, act: Callable[[Sender, Request, bytes], Response]) -> Response:
+        """Whoever may send, within their bounds: what is to be done with the body, then."""
         sender = self._who(request)
         if sender is None:
             return _problem(401, "unauthenticated", "no sender has this bearer token", {"WWW-Authenticate": "Bearer"})
@@ -149,19 +178,13 @@ class Entrance:
         try:
             _plain(request)
             body = await _body(request)
-            delivery = _read(request, body)
-            if delivery.challenge is not None and not sender.gives_challenges:
-                raise Rejected("challenge-not-yours", "this sender gives no challenges: it would vouch for itself")
-            delivery = replace(delivery, vouched=sender.vouches_freshness)
-            if wait := self._take_bytes(sender, len(delivery.raw) + sum(len(one) for one in delivery.endorsements)):
-                return _problem(
-                    429,
-                    "quota",
-                    f"this sender brought its {sender.bytes_per_day} bytes of today (UTC)",
-                    {"Retry-After": str(wait)},
-                )
-            event, new = await run_in_threadpool(
-                accept, delivery, self._log, self._blobs, f"/collectors/http/{sender.name}", self._tenant, self._now()
+            return await run_in_threadpool(act, sender, request, body)
+        except _Quota as quota:
+            return _problem(
+                429,
+                "quota",
+                f"this sender brought its {sender.bytes_per_day} bytes of today (UTC)",
+                {"Retry-After": str(quota.wait)},
             )
         except _TooLarge:
             return _problem(413, "too-large", f"a request is at most {MAX_BODY} bytes")
@@ -173,13 +196,63 @@ class Entrance:
             )
         except NoSpace:
             return _full()
+        except Unreachable:
+            return _problem(503, "keys", "the keys that sign cannot be read", {"Retry-After": "60"})
         except ClientDisconnect:
             return _problem(400, "cut-short", "the request ended before its body did")
+
+    def _keep(self, sender: Sender, request: Request, body: bytes) -> Response:
+        delivery = _read(request, body)
+        if delivery.challenge is not None and not sender.gives_challenges:
+            raise Rejected("challenge-not-yours", "this sender gives no challenges: it would vouch for itself")
+        event, new = self._accept(sender, delivery)
         return JSONResponse(
             {"id": event.id, "blob": event.data["blob"], "repeated": not new},
             status_code=201 if new else 200,
             headers=_HEADERS,
         )
+
+    def _judge(self, sender: Sender, request: Request, body: bytes) -> Response:
+        """A verdict for a relying party: the nonce is its challenge, whoever brings it, for it knows what it gave.
+
+        On the log the challenge counts only where the sender gives challenges, as for any evidence.
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Rejected("media-type", "a verdict is asked for with application/json")
+        said = _said(body, _KEYS | {"audience"})
+        audience = _text(said, "audience") or ""
+        if not 1 <= len(audience) <= 256 or not audience.isprintable():
+            raise Rejected("audience", "audience has 1 to 256 printable characters: who will rely on the answer")
+        if audience == PROOF_AUDIENCE:
+            raise Rejected("audience", f"{PROOF_AUDIENCE} is how stores are proven: nothing is released for it")
+        delivery = _delivery(said)
+        if delivery.challenge is None:
+            raise Rejected("challenge", "challenge is the relying party's nonce, in hex: without it, nobody knows when")
+        kept = replace(delivery, challenge=delivery.challenge if sender.gives_challenges else None)
+        event, _ = self._accept(sender, kept)
+        assert self._relying is not None  # its route is there
+        evidence = Evidence(
+            delivery.raw, format=delivery.format, endorsements=delivery.endorsements, challenge=delivery.challenge
+        )
+        answer = self._relying(evidence, audience, self._now())
+        return JSONResponse({**answer, "evidence": event.id}, headers=_HEADERS)
+
+    def _accept(self, sender: Sender, delivery: Delivery) -> tuple[Event, bool]:
+        delivery = replace(delivery, vouched=sender.vouches_freshness)
+        if wait := self._take_bytes(sender, len(delivery.raw) + sum(len(one) for one in delivery.endorsements)):
+            raise _Quota(wait)
+        source = f"/collectors/http/{sender.name}"
+        return accept(delivery, self._log, self._blobs, source, self._tenant, self._now())
+
+    def _jwks(self, _: Request) -> Response:
+        """The keys of the tokens: public, and cacheable for less than a new one is published before it signs."""
+        assert self._relying is not None  # its route is there
+        try:
+            keys, seconds = self._relying.jwks(self._now())
+        except Unreachable:
+            return _problem(503, "keys", "the keys cannot be read", {"Retry-After": "60"})
+        headers = {**_HEADERS, "Cache-Control": f"public, max-age={seconds}"}
+        return JSONResponse(keys, headers=headers, media_type="application/jwk-set+json")
 
     def _who(self, request: Request) -> Sender | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -216,6 +289,14 @@ class Entrance:
 
 class _TooLarge(Exception):
     pass
+
+
+class _Quota(Exception):
+    """The sender's bytes of today are used up: seconds until there are more."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(wait)
+        self.wait = wait
 
 
 class _Encoded(Exception):
@@ -258,7 +339,7 @@ async def _body(request: Request) -> bytes:
 def _read(request: Request, body: bytes) -> Delivery:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return _from_json(body)
+        return _delivery(_said(body, _KEYS))
     media = {f.media_type: f for f in Format}
     if kind != "application/octet-stream" and kind not in media:
         raise Rejected("media-type", f"{kind or 'no content type'}: send application/json or the evidence's media type")
@@ -274,7 +355,8 @@ def _read(request: Request, body: bytes) -> Delivery:
     )
 
 
-def _from_json(body: bytes) -> Delivery:
+def _said(body: bytes, keys: frozenset[str]) -> dict[str, Json]:
+    """The JSON object of a request, with these keys at most."""
     try:
         said = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
     except Rejected:
@@ -283,9 +365,13 @@ def _from_json(body: bytes) -> Delivery:
         raise Rejected("not-json", "the body is no JSON value") from error
     if not isinstance(said, dict):
         raise Rejected("not-an-object", "the body is a JSON value, but not an object")
-    unknown = sorted(set(said) - _KEYS)
+    unknown = sorted(set(said) - keys)
     if unknown:
-        raise Rejected("unknown-key", f"{unknown[0]!r} is no key of a delivery: {', '.join(sorted(_KEYS))}")
+        raise Rejected("unknown-key", f"{unknown[0]!r} is no key of a delivery: {', '.join(sorted(keys))}")
+    return said
+
+
+def _delivery(said: Mapping[str, Json]) -> Delivery:
     endorsements = said.get("endorsements", [])
     if not isinstance(endorsements, list) or len(endorsements) > 8:
         raise Rejected("endorsements", "endorsements is a list of at most 8")
@@ -367,5 +453,6 @@ async def _not_found(_request: Request, _error: Exception) -> Response:
     return _problem(404, "not-found", "there is nothing at this path: POST /v1/evidence")
 
 
-async def _not_allowed(_request: Request, _error: Exception) -> Response:
-    return _problem(405, "method", "this path takes POST", {"Allow": "POST"})
+async def _not_allowed(request: Request, _error: Exception) -> Response:
+    takes = "GET" if request.url.path in ("/healthz", "/v1/jwks") else "POST"
+    return _problem(405, "method", f"this path takes {takes}", {"Allow": takes})

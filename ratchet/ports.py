@@ -220,6 +220,9 @@ class Reader(Protocol):
     def policy(self, tenant: str) -> Mapping[str, Json] | None:
         """The policy in force beside the floors: {policy, proposal, change, since, stores}; None before the first."""
 
+    def judged_by(self, tenant: str) -> Mapping[str, Json] | None:
+        """What evidence is judged by: {change, policy, floors} of the last change; None before the first."""
+
     def notifiers(self) -> Sequence[Mapping[str, Json]]:
         """Who is told, how far each is, and which of them do not answer."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home, home
-from ratchet.cli.keys import make_key, read_key
+from ratchet.cli.key_file import make_key, read_key
 from ratchet.cli.output import print_json
 
 if TYPE_CHECKING:

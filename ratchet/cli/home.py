@@ -101,7 +101,7 @@ class Home:
         Raises:
             Fault: it cannot be read, is no Ed25519 key, or others may read it.
         """
-        from ratchet.cli.keys import make_key, read_key
+        from ratchet.cli.key_file import make_key, read_key
 
         self.create()
         file = self.path / OPERATOR_KEY

@@ -1,48 +1,42 @@
-"""Signing keys in files: Ed25519, PKCS #8 in PEM, for their owner alone. Not a command."""
+"""Show or rotate the keys that sign EARs, the tokens for relying parties.
+
+A new key is published (GET /v1/jwks) an hour before it signs; the old one is published
+until the last token that it signed has expired. `ratchet up` rotates by itself when the newest key is 30 days old.
+--compromised replaces every key at once: tokens that they signed are believed no more.
+"""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import argparse
 
-from ratchet.cli.errors import Exit, Fault
+from ratchet.cli.errors import Exit
+from ratchet.cli.home import home
+from ratchet.cli.output import print_json
 
-
-def make_key(file: Path) -> bool:
-    """Make a key there; whether this call made it. One that is there is left alone."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    from streams.stores.durable import create_once
-
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return create_once(file, pem, 0o600)
+EPILOG = """Example: ratchet keys rotate
+Exit: 0 done, 6 the keys cannot be read or made."""
 
 
-def read_key(file: Path) -> bytes:
-    """The private key's 32 bytes.
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("action", nargs="?", choices=("show", "rotate"), default="show")
+    parser.add_argument("--compromised", action="store_true", help="with rotate: drop every older key at once")
 
-    Raises:
-        Fault: it cannot be read, is no Ed25519 key in PEM, belongs to another user, or others may read it.
-    """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        with file.open("rb") as opened:
-            found = os.fstat(opened.fileno())
-            if found.st_mode & 0o077:
-                raise Fault("key-open", f"{file}: others than its owner may read it", f"chmod 600 {file}", Exit.REFUSED)
-            if found.st_uid != os.geteuid():
-                raise Fault(
-                    "key-open", f"{file} belongs to another user ({found.st_uid})", "use your own", Exit.REFUSED
-                )
-            key = load_pem_private_key(opened.read(65536), password=None)
-    except OSError as error:
-        raise Fault("no-key", f"{file}: {error.strerror}", "name your key with --key PATH", Exit.USAGE) from error
-    except (ValueError, TypeError) as error:
-        raise Fault("bad-key", f"{file} holds no private key in PEM", "see --new-key", Exit.USAGE) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Fault("bad-key", f"{file} holds another kind of key than Ed25519", "see --new-key", Exit.USAGE)
-    return key.private_bytes_raw()
+def run(args: argparse.Namespace) -> int:
+    """Show them, after rotating where that was asked."""
+    from ratchet.cli.relying import ear_keys
+    from ratchet.cli.running import now
+
+    place, at = home(args), now()
+    keys = ear_keys(place)
+    if args.action == "rotate":
+        keys.replace_all(at) if args.compromised else keys.rotate(at)
+    signer = keys.signer(at).id
+    published = keys.jwks(at)
+    if args.json:
+        print_json({"signer": signer, **published})
+        return Exit.DONE
+    for one in published["keys"]:
+        print(f"{one['kid']}  {'signs' if one['kid'] == signer else 'published'}")
+    return Exit.DONE

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "floors": ("Decide", "Minimum versions in force, and where each comes from"),
     "proposals": ("Decide", "Changes of floors that wait or have gone, machine by machine"),
     "retire": ("Decide", "Say that a machine is gone"),
+    "keys": ("Decide", "Show or rotate the keys that sign tokens for relying parties"),
     "approve": ("Decide", "Sign a proposal (or reject it) with your key"),
     "state": ("Prove", "Digest of log, state, archive, Git and bundle"),
     "corpus": ("Prove", "Check or replay a manifest of real evidence"),

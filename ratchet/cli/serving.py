@@ -32,6 +32,7 @@ def entrance(place: Home) -> Served:
     """
     from collectors.http import Entrance, Sender
     from ratchet.cli.http_server import server
+    from ratchet.cli.relying import RelyingParties
     from streams.retention import brought
     from streams.sqlite import Database
 
@@ -54,7 +55,15 @@ def entrance(place: Home) -> Served:
     with database.reading() as connection:
         taken = {one.name: brought(connection, f"/collectors/http/{one.name}", midnight) for one in senders}
     app = Entrance(
-        senders, database.log, database.blobs, place.config.tenant, now, time.monotonic, place.room, taken
+        senders,
+        database.log,
+        database.blobs,
+        place.config.tenant,
+        now,
+        time.monotonic,
+        place.room,
+        taken,
+        RelyingParties(place),
     ).app()
     return server(app, limits(place)), [listening]
 

@@ -8,6 +8,7 @@ by the policy of the data directory or of --policy.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 EPILOG = """Examples: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
           base64 -d quote.b64 | ratchet verify - --json
+          ratchet verify report.bin --challenge 00112233445566778899aabbccddeeff --ear kbs.example
 Exit: 0 all are genuine and good enough, 3 a format that is not supported, 4 refused, 6 a file cannot be read.
 Of several files the worst counts: 4 before 6 before 3."""
 
@@ -43,6 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--endorsement", action="append", default=[], metavar="FILE", help="a certificate beside it")
     parser.add_argument("--challenge", metavar="HEX", help="what its report data must hold")
     parser.add_argument("--key", metavar="FILE", help="the public key (DER) or run-time data that it says it binds")
+    parser.add_argument(
+        "--ear", metavar="AUDIENCE", help="print a signed EAR for whoever relies on it; needs --challenge"
+    )
     parser.add_argument("--policy", metavar="FILE", help="judge by this policy (TOML or JSON), not the configured one")
     parser.add_argument("--at", metavar="TIME", help="judge as of then (RFC 3339)")
 
@@ -62,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         _add(collateral, name, trusted)
     endorsements = tuple(read(name) for name in args.endorsement)
     challenge = _challenge(args.challenge)
+    if args.ear is not None:
+        return _ear(args, endorsements, challenge)
     key = read(args.key) if args.key else None
     codes = []
     for position, name in enumerate(args.files):
@@ -78,6 +85,37 @@ def run(args: argparse.Namespace) -> int:
         evidence = Evidence(file.raw, endorsements=endorsements, challenge=challenge, key=key)
         codes.append(_one(args, file, evidence, collateral, judged_by, at))
     return min(codes, key=lambda code: _WORST_FIRST.index(code) if code in _WORST_FIRST else len(_WORST_FIRST))
+
+
+def _ear(args: argparse.Namespace, endorsements: tuple[bytes, ...], challenge: bytes | None) -> Exit:
+    """A token for one piece of evidence, signed with the keys of the data directory: the token alone is printed."""
+    from collectors.delivery import MIN_CHALLENGE
+    from ratchet.cli.evidence_file import read, read_evidence
+    from ratchet.cli.relying import RelyingParties
+    from ratchet.ear import PROOF_AUDIENCE
+    from ratchet.evidence import Evidence
+
+    if len(args.files) != 1 or args.policy or args.at or args.collateral:
+        why = "a token is about one file, now, by the policy and the documents of the data directory"
+        raise Fault("ear", f"--ear: {why}", "leave --policy, --at and --collateral out", Exit.USAGE)
+    if challenge is None or len(challenge) < MIN_CHALLENGE:
+        why = f"needs --challenge: the relying party's nonce, at least {MIN_CHALLENGE} bytes"
+        raise Fault("ear", f"--ear {why}", "ask it for one; the evidence must hold it", Exit.USAGE)
+    if not args.ear or args.ear == PROOF_AUDIENCE:
+        raise Fault("ear", "--ear names who will rely on the token", "not empty, and not " + PROOF_AUDIENCE, Exit.USAGE)
+    file = read_evidence(args.files[0])
+    key = read(args.key) if args.key else None
+    evidence = Evidence(file.raw, endorsements=endorsements, challenge=challenge, key=key)
+    result = RelyingParties(home(args)).judge(evidence, args.ear, datetime.now(UTC))
+    if args.json:
+        print_json(result.to_data())
+    else:
+        print(result.token)
+        for line in reason_lines(reason.to_data() for reason in result.verdict.reasons):
+            print(line, file=sys.stderr)
+    if result.proof.format is None:
+        return Exit.UNSUPPORTED
+    return Exit.DONE if result.verdict.tier == "affirming" else Exit.REFUSED
 
 
 def _one(

@@ -195,6 +195,12 @@ class SqliteReader:
         found: Mapping[str, Json] | None = json.loads(rows[0][0]) if rows else None
         return found
 
+    def judged_by(self, tenant: str) -> Mapping[str, Json] | None:
+        """What the verify stage judges evidence by; None before the first change."""
+        rows = self._rows("SELECT value FROM state WHERE stage = 'verify' AND key = ?", f"floors/{tenant}")
+        found: Mapping[str, Json] | None = json.loads(rows[0][0]) if rows else None
+        return found
+
     def notifiers(self) -> Sequence[Mapping[str, Json]]:
         """Who is told, how far each is, and which of them do not answer."""
         rows = self._rows("SELECT key, value FROM state WHERE stage = 'notify' ORDER BY key")

@@ -40,17 +40,34 @@ class BundleKey:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
-                create_once(path, _private_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
-            if os.stat(path).st_mode & 0o077:
-                raise Unreachable(str(path), "others may read this private key; chmod 600 it, or make a new one")
-            private = serialization.load_pem_private_key(path.read_bytes(), password=None)
-            if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
-                raise Unreachable(str(path), "not a P-256 key")
-            key = cls(private)
+                create_once(path, private_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
+            key = cls.read(path)
             create_once(folder / "bundle.pub.pem", key.public_pem().encode("ascii"))
             return key
         except (OSError, ValueError, TypeError) as why:
             raise Unreachable(str(path), str(why)) from why
+
+    @classmethod
+    def read(cls, path: Path) -> BundleKey:
+        """The key in a file.
+
+        Raises:
+            Unreachable: it cannot be read, is none, or others may read it.
+        """
+        try:
+            if os.stat(path).st_mode & 0o077:
+                raise Unreachable(str(path), "others may read this private key; chmod 600 it, or make a new one")
+            private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, ValueError, TypeError) as why:
+            raise Unreachable(str(path), str(why)) from why
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
+            raise Unreachable(str(path), "not a P-256 key")
+        return cls(private)
+
+    @property
+    def public(self) -> ec.EllipticCurvePublicKey:
+        """The public key."""
+        return self._public
 
     def sign(self, data: bytes) -> bytes:
         """ES256 with the nonce of RFC 6979, r and s of 32 bytes each (RFC 7518, 3.4)."""
@@ -75,7 +92,8 @@ class BundleKey:
         return pem.decode("ascii")
 
 
-def _private_pem(private: ec.EllipticCurvePrivateKey) -> bytes:
+def private_pem(private: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as its file holds it: PKCS #8, not encrypted."""
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -140,7 +140,7 @@ def test_a_private_key_that_others_may_read_is_refused(place: Path, ratchet: Cal
     assert code == 4, err
     assert "(key-open)" in err or "(not-asked-for)" in err
     from ratchet.cli.errors import Fault
-    from ratchet.cli.keys import read_key
+    from ratchet.cli.key_file import read_key
 
     with pytest.raises(Fault, match="others than its owner"):
         read_key(key)
