@@ -166,6 +166,10 @@ class World:
         assert isinstance(found, AmdFloor)
         return found
 
+    def policy(self) -> Policy:
+        kept = self.state.get("policy/default")
+        return Policy.from_data(kept["policy"]) if kept else POLICY
+
     def enforced(self, wanted: AmdFloor) -> str:
         """A floor in force, by one approval or as many as it takes."""
         proposal = self.propose(wanted, self.in_force())
@@ -740,6 +744,7 @@ _FLOORS = st.builds(lambda a, b, exact: floor(a, b, exact=exact), st.integers(0,
 _STEPS = st.one_of(
     st.tuples(st.just("propose"), _FLOORS, st.just(True)),
     st.tuples(st.just("propose"), _FLOORS, st.booleans()),
+    st.tuples(st.just("policy"), st.sampled_from([3600, 7200, 86400, 10**6])),
     st.tuples(
         st.just("decide"),
         st.integers(0, 2),
@@ -763,10 +768,15 @@ def test_no_sequence_of_events_lowers_a_floor_without_a_quorum(steps: list[tuple
     signed: dict[tuple[str, str], set[str]] = {}
     confirmed: dict[str, set[str]] = {}
     approved_before: list[AmdFloor] = []
+    trusted_before = {POLICY.trusted_for}
     for step in steps:
         in_force, already = world.in_force(), len(world.sent)
         by_quorum = False
+        policy = world.policy()
+        trusted_before.add(policy.trusted_for)
         match step:
+            case "policy", trusted_for:
+                proposals.append(propose_policy(world, replace(policy, trusted_for=trusted_for), policy))
             case "propose", wanted, automatic:
                 proposals.append(world.propose(wanted, in_force, automatic=automatic))
             case "decide", n, by, verb, honest if proposals:
@@ -790,6 +800,11 @@ def test_no_sequence_of_events_lowers_a_floor_without_a_quorum(steps: list[tuple
             asked = from_data(change.data["intent"]["floors"][FAMILY])
             ended = step[0] == "tick" and (is_open(asked) or asked in approved_before)
             assert tightens(asked, in_force) or by_quorum or ended
+            trusted = change.data["intent"]["policy"]["trusted_for"]
+            returned = step[0] == "tick" and trusted in trusted_before
+            assert trusted <= policy.trusted_for or by_quorum or returned
+            if step[0] == "decide":
+                assert change.data["policy"] == world.said["policy"], "what is signed is what is pushed"
         if world.in_force() != in_force:
             kept = world.state.get(f"floor/default/{FAMILY}")
             last = world.sent[-1].data["change"]
