@@ -143,11 +143,14 @@ def head_of(path: Path) -> str | None:
     return str(newest) if newest else None
 
 
-def compare(connection: sqlite3.Connection, given: Head) -> str | None:
-    """What is wrong, if this file's history does not have a head that was given outward; None when it has it.
+def comparable(connection: sqlite3.Connection, given: Head) -> bool:
+    """Whether the link of a head is still kept; one from before them can no longer be compared."""
+    (first,) = connection.execute("SELECT min(round) FROM chain").fetchone()
+    return first is None or given.round >= first
 
-    A head from before the links that are kept cannot be compared; that is not wrong.
-    """
+
+def compare(connection: sqlite3.Connection, given: Head) -> str | None:
+    """What is wrong, if this file's history does not have a head that was given outward; None when nothing is."""
     newest = head(connection)
     if newest is None or given.round > newest.round:
         last = newest.round if newest else 0

@@ -40,7 +40,7 @@ from dashboards.console.views import Views
 from ratchet.approval import decision
 from ratchet.correlate.alerts import by_hand
 from ratchet.event import BlobId, Event, parse_time
-from ratchet.ports import Reader, Record
+from ratchet.ports import NoSpace, Reader, Record
 from ratchet.words import standing, summary
 
 HERE = Path(__file__).parent
@@ -258,7 +258,10 @@ class _Console:
             raise HTTPException(409, "This alert ends when every store has proved the end of the loosening.")
         said = {"alert": alert["alert"], "by": session.name, "comment": comment}
         event = decision(self._key, word, alert["alert"], said, tenant=self._tenant, at=at, source="/console")
-        self._submit("decisions", event)
+        try:
+            self._submit("decisions", event)
+        except NoSpace as error:
+            raise HTTPException(503, "The disk is full: nothing was decided. Make room, then decide again.") from error
         back = str(form.get("back", ""))
         return RedirectResponse(back if back in ("/", "/alerts") else f"/alerts/{alert['alert']}", 303)
 

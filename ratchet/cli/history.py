@@ -47,13 +47,16 @@ def given(place: Home, heads: Sequence[str]) -> str:
     from streams import chain
     from streams.sqlite_file import connect
 
-    compared = 0
+    compared = older = 0
     with closing(connect(place.database_path, read_only=True)) as connection:
         for where, text in (*(("--head", one) for one in heads), *_kept(place)):
             try:
                 head = chain.Head.parse(text)
             except ValueError as error:
                 raise Fault("bad-head", f"{where}: {error}", "copy it whole: round:hash") from error
+            if not chain.comparable(connection, head):
+                older += 1
+                continue
             wrong = chain.compare(connection, head)
             if wrong is not None:
                 raise Fault(
@@ -64,7 +67,8 @@ def given(place: Home, heads: Sequence[str]) -> str:
                 )
             compared += 1
         newest = chain.head(connection)
-    return f"{newest or 'no round yet'}; {compared} heads that were given outward are of this history"
+    before = f", {older} are from before what is kept" if older else ""
+    return f"{newest or 'no round yet'}; {compared} heads that were given outward are of this history{before}"
 
 
 def _kept(place: Home) -> Iterator[tuple[str, str]]:

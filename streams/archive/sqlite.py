@@ -18,7 +18,7 @@ from ratchet.event import BlobId, Json, stamp
 from ratchet.ports import Page, Record
 from ratchet.query import Query, parse
 from streams.sqlite import COLUMNS, to_record
-from streams.sqlite_file import connect
+from streams.sqlite_file import connect, sound
 from streams.topology import TOPICS
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
@@ -308,9 +308,13 @@ class SqliteReader:
         return Page(rows, str(records[limit - 1].offset) if len(records) > limit else None)
 
     def blob(self, blob: BlobId) -> bytes | None:
-        """Raw bytes."""
+        """Raw bytes.
+
+        Raises:
+            Damaged: they are not those that were kept.
+        """
         rows = self._rows("SELECT data FROM blobs WHERE id = ?", blob)
-        return rows[0][0] if rows else None
+        return sound(blob, rows[0]) if rows else None
 
     def since(self, offset: int, limit: int = 1000) -> Sequence[Record]:
         """Records of every topic above an offset, by offset."""

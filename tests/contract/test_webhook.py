@@ -119,6 +119,14 @@ def test_a_repeat_carries_the_same_id_and_body(receiver: Receiver) -> None:
     assert first["data"] == second["data"]
 
 
+def test_a_delivery_carries_the_newest_link_of_the_hash_chain(receiver: Receiver) -> None:
+    """Whoever keeps it can tell later that our log was replaced: `ratchet doctor --head`."""
+    hook(receiver.url, head=lambda: f"7:{'ab' * 32}").send(change())
+    (taken,) = receiver.taken
+    assert taken["data"]["attestation"]["head"] == f"7:{'ab' * 32}"
+    assert taken["data"]["attestation"] != {"head": f"7:{'ab' * 32}"}, "beside what it says of the change"
+
+
 def test_another_secret_or_an_old_time_is_turned_away(receiver: Receiver) -> None:
     with pytest.raises(Unreachable, match="answered 401"):
         Webhook(receiver.url, "whsec_" + base64.b64encode(b"x" * 32).decode(), now=lambda: NOW).send(change())

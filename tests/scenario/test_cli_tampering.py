@@ -67,6 +67,8 @@ def test_doctor_finds_the_directory_whole_and_compares_its_history(ratchet: Call
     assert found["history"]["well"]
     assert not found["history"]["said"].startswith("no round")
     assert "; 0 heads" not in found["history"]["said"], "alerts and commits carry the head"
+    code, out, _ = ratchet("doctor", "--json", "--head", "7")
+    assert (code, checks((code, out, ""))["history"]["well"]) == (4, False)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ default allow := false
 
 allow if input.identity == "{TOKEN}"
 """
+SHIPPED = (Path(__file__).parents[2] / "docker" / "authz.rego").read_text()
 PATIENCE = 30.0
 """Seconds that a server may take on a busy machine."""
 
@@ -62,10 +63,10 @@ def until(asked: Callable[[], T | None], what: str) -> T:
 
 
 @contextmanager
-def running(opa: str, folder: Path, *arguments: str, **environment: str) -> Iterator[str]:
+def running(opa: str, folder: Path, *arguments: str, authz: str = AUTHZ, **environment: str) -> Iterator[str]:
     """An OPA server on a port of its own choice; its address."""
     log = folder / "opa.log"
-    (folder / "authz.rego").write_text(AUTHZ)
+    (folder / "authz.rego").write_text(authz)
     command = [opa, "run", "--server", "--addr", "127.0.0.1:0", "--authentication=token", "--authorization=basic"]
     command += ["--disable-telemetry", *arguments, str(folder / "authz.rego")]
     with (
@@ -354,3 +355,30 @@ def test_opa_decides_as_the_core_does(bare: httpx.Client, world: tuple[Intent, l
         decision, why = decision_of(answer.json().get("result")), wanted(held, ask)
         assert decision.allow is (not why), ask
         assert seen(decision.reasons, ask) == why, ask
+
+
+def test_the_token_of_the_compose_file_opens_decisions_and_status_and_nothing_else(opa: str, tmp_path: Path) -> None:
+    """Whoever may ask for decisions could otherwise also write policy, or read the configuration with its tokens."""
+    with (
+        running(opa, tmp_path, authz=SHIPPED, OPA_TOKEN=TOKEN) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        asked = {"input": {}}
+        assert client.get("/health").status_code == 200
+        assert client.post("/v1/data/ratchet/decision", json=asked, headers=token).status_code == 200
+        for headers in ({}, {"Authorization": "Bearer another"}):
+            assert client.post("/v1/data/ratchet/decision", json=asked, headers=headers).status_code == 401
+        for method, path in (
+            ("PUT", "/v1/policies/mine"),
+            ("PUT", "/v1/data/ratchet/decision"),
+            ("PATCH", "/v1/data/ratchet/decision"),
+            ("DELETE", "/v1/data/ratchet/decision"),
+            ("GET", "/v1/policies"),
+            ("GET", "/v1/data"),
+            ("GET", "/v1/config"),
+            ("POST", "/v1/query"),
+            ("POST", "/v1/data/system"),
+            ("POST", "/v1/compile"),
+        ):
+            assert client.request(method, path, json={}, headers=token).status_code == 401, (method, path)

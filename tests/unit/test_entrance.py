@@ -303,3 +303,73 @@ def test_when_the_disk_is_nearly_full_evidence_is_refused_and_told_when_to_come_
     assert len(world.events()) == 1
     world.room = True
     assert world.send(json=piece(delivery="d-2")).status_code == 201
+
+
+def test_a_disk_that_is_full_after_all_loses_nothing_that_was_acknowledged(world: World) -> None:
+    (pages,) = world.database._connection.execute("PRAGMA page_count").fetchone()
+    world.database._connection.execute(f"PRAGMA max_page_count = {pages + 40}")
+    large = base64.b64encode(b"quote" * 2000).decode()
+    answers = [world.send(json=piece(delivery=str(n), evidence=large[: -4 * n or None])) for n in range(30)]
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {201, 503}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 503} == {"disk"}
+    kept = {event["id"] for event in world.events()}
+    assert kept == {answer.json()["id"] for answer in answers if answer.status_code == 201}
+
+
+def test_the_disks_room_is_asked_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below `disk.reserve_mib` nothing is taken, but for what deleted records left free in the file."""
+    import shutil
+
+    from ratchet.cli.home import Home
+
+    place = Home(tmp_path, {"RATCHET_DISK__RESERVE_MIB": "1"})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 << 20, 9 << 20, 1 << 20))
+    place.database().close()
+    assert place.room()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 << 20, 10 << 20, 0))
+    assert not place.room()
+    database = place.database()
+    database.blobs.put(bytes(2 << 20))
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM blobs")
+    database.close()
+    assert place.room()
+
+
+def test_an_attack_over_real_sockets_leaves_the_evidence_api_answering(tmp_path: Path) -> None:
+    """Two hundred idle connections, half a request each; a sender is still answered, and its rate still holds."""
+    import socket
+    import threading
+
+    from ratchet.cli import serving
+    from ratchet.cli.home import Home
+
+    (tmp_path / "ratchet.toml").write_text(
+        "[entrance]\nlisten = '127.0.0.1:0'\n[entrance.senders.a]\n"
+        f"token_sha256 = '{hashlib.sha256(TOKEN.encode()).hexdigest()}'"
+        "\nrate = 0.01\nburst = 3\n[http]\nconnections = 32\nconnections_per_address = 32\n[disk]\nreserve_mib = 0\n"
+    )
+    place = Home(tmp_path, {})
+    place.database().close()
+    server, (listening,) = serving.entrance(place)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    address = listening.getsockname()
+    attack = []
+    try:
+        for n in range(200):
+            attack.append(socket.create_connection(address, timeout=10))
+            if n % 2:
+                attack[-1].sendall(b"POST /v1/evidence HTTP/1.1\r\nhost: x\r\ncontent-le")
+        url = f"http://127.0.0.1:{address[1]}/v1/evidence"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answers = [httpx.post(url, json=piece(delivery=str(n)), headers=headers, timeout=10) for n in range(4)]
+        assert [answer.status_code for answer in answers] == [201, 201, 201, 429]
+        assert int(answers[-1].headers["retry-after"]) > 0
+        assert httpx.post(url, json=piece(), timeout=10).status_code == 401
+    finally:
+        for one in attack:
+            one.close()
+        server.should_exit = True
+        thread.join(10)
