@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from ratchet.collateral import Root
 
 __all__ = [
+    "MAX_CHECKS",
     "Algorithm",
     "BadCertificate",
     "Certificate",
+    "Checks",
     "Memo",
     "NoPath",
     "Path",
@@ -56,6 +58,40 @@ __all__ = [
 
 Memo = MutableMapping[object, object]
 """What was computed from immutable bytes; see `ratchet.collateral.Collateral.memo`."""
+
+MAX_CHECKS = 16
+"""Signature checks for one piece of evidence. A genuine one needs four; certificates of one name need as many more as
+there are, so that whoever sends them would otherwise decide how long a verifier works."""
+
+
+class Checks:
+    """How many signatures may still be checked for one piece of evidence, and which were found not to hold.
+
+    Args:
+        refused: what did not hold before, for other evidence too; bounded by whoever keeps it. None: this one alone.
+    """
+
+    __slots__ = ("_refused", "left")
+
+    def __init__(self, refused: Memo | None = None) -> None:
+        self.left = MAX_CHECKS
+        self._refused: Memo = {} if refused is None else refused
+
+    def may(self, check: object) -> bool:
+        """Take one, unless this very check failed before or none is left."""
+        if self.left <= 0 or (self._refused and check in self._refused):
+            return False
+        self.left -= 1
+        return True
+
+    def refuse(self, check: object) -> None:
+        """It did not hold: it is never made again."""
+        self._refused[check] = True
+
+    def refuses(self, check: object) -> bool:
+        """Did it not hold?"""
+        return check in self._refused
+
 
 MAX_DEPTH = 5
 """Certificates in a path, the root not counted. Intel's and AMD's have two."""
@@ -160,7 +196,11 @@ def signed_by(key: PublicKey, algorithm: Algorithm, signature: bytes, message: b
 
 
 def path(
-    leaf: Certificate, others: Iterable[Certificate], roots: Iterable[Root], memo: Memo | None = None
+    leaf: Certificate,
+    others: Iterable[Certificate],
+    roots: Iterable[Root],
+    memo: Memo | None = None,
+    checks: Checks | None = None,
 ) -> Path | NoPath:
     """A path from `leaf` to one of `roots` through `others`, in whatever order those come (RFC 5280, 6.1).
 
@@ -173,7 +213,9 @@ def path(
         others: what came with it; not trusted.
         roots: the trust anchors to consider, those of one vendor.
         memo: keeps which signatures held.
+        checks: how many may be checked, and which did not hold; None: `MAX_CHECKS` for this path.
     """
+    checks = Checks() if checks is None else checks
     roots = tuple(roots)
     pool = tuple(others)[:MAX_CERTIFICATES]
     trail: list[Certificate] = []
@@ -194,7 +236,7 @@ def path(
             )
             return None
         trail.append(one)
-        found = _anchored(trail, roots, memo)
+        found = _anchored(trail, roots, memo, checks)
         if isinstance(found, NoPath):
             worst = found
         elif found is not None:
@@ -203,7 +245,7 @@ def path(
             for issuer in pool:
                 if issuer.subject != one.issuer or any(issuer is c for c in trail) or _key_ids_differ(one, issuer):
                     continue
-                fault = _may_issue(issuer, len(trail) - 1) or _issued(one, issuer.key, issuer.fingerprint, memo)
+                fault = _may_issue(issuer, len(trail) - 1) or _issued(one, issuer.key, issuer.fingerprint, memo, checks)
                 if fault is not None:
                     worst = fault
                     continue
@@ -225,7 +267,9 @@ def path(
     return worst or NoPath("chain_incomplete", leaf.subject_name, "a trusted root")
 
 
-def _anchored(trail: Sequence[Certificate], roots: Sequence[Root], memo: Memo | None) -> Path | NoPath | None:
+def _anchored(
+    trail: Sequence[Certificate], roots: Sequence[Root], memo: Memo | None, checks: Checks
+) -> Path | NoPath | None:
     """The path that ends here, or why the root of that name did not sign; None where no root has that name."""
     top = trail[-1]
     fault: NoPath | None = None
@@ -236,7 +280,7 @@ def _anchored(trail: Sequence[Certificate], roots: Sequence[Root], memo: Memo | 
         if top.der == anchor.der:
             below = tuple(trail[:-1]) or (top,)
             return _bounded(below, anchor, root)
-        problem = _may_issue(anchor, len(trail) - 1) or _issued(top, anchor.key, anchor.fingerprint, memo)
+        problem = _may_issue(anchor, len(trail) - 1) or _issued(top, anchor.key, anchor.fingerprint, memo, checks)
         if problem is None:
             return _bounded(tuple(trail), anchor, root)
         if top.subject == top.issuer:
@@ -260,12 +304,20 @@ def _may_issue(issuer: Certificate, below: int) -> NoPath | None:
     return None
 
 
-def _issued(one: Certificate, key: PublicKey, issuer: str, memo: Memo | None) -> NoPath | None:
-    """Does the signature on `one` hold under this key? Only a yes is kept: refused bytes cannot crowd the memo."""
+def _issued(one: Certificate, key: PublicKey, issuer: str, memo: Memo | None, checks: Checks) -> NoPath | None:
+    """Does the signature on `one` hold under this key?
+
+    Only a yes is kept in the memo: refused bytes cannot crowd it. A no is kept in `checks`.
+    """
     pair = ("issued", one.fingerprint, issuer)
     if memo is not None and pair in memo:
         return None
+    if not checks.may(pair):
+        if not checks.refuses(pair):
+            return NoPath("too_many_signatures", one.subject_name, f"at most {MAX_CHECKS} signatures to check")
+        return NoPath("chain_signature_invalid", one.subject_name, f"a signature by {one.issuer_name}")
     if not signed_by(key, one.algorithm, one.signature, one.tbs):
+        checks.refuse(pair)
         return NoPath("chain_signature_invalid", one.subject_name, f"a signature by {one.issuer_name}")
     if memo is not None:
         memo[pair] = True

@@ -65,11 +65,12 @@ class IntelFloor:
     modules: Mapping[str, tuple[ModuleLevel, ...]]
     provenance: Provenance
 
-    def admits(self, status: str, advisories: tuple[str, ...]) -> bool:
-        """Is a level of this status, naming these advisories, good enough?"""
+    def admits(self, status: str, advisories: tuple[str, ...] | None) -> bool:
+        """Is a level of this status, naming these advisories, good enough? None: nobody says which they are."""
         if status in self.accepted:
             return True
-        return status in self.conditional and set(advisories) <= set(self.conditional[status])
+        allowed = self.conditional.get(status)
+        return allowed is not None and advisories is not None and set(advisories) <= set(allowed)
 
     def match(self, tcb: Mapping[str, int]) -> TcbLevel | None:
         """The level that a platform is at: the first in list order that it reaches."""
@@ -91,7 +92,7 @@ class IntelFloor:
                     "tdx": None if level.tdx is None else list(level.tdx),
                     "status": level.status,
                     "date": stamp(level.date),
-                    "advisories": list(level.advisories),
+                    "advisories": _listed(level.advisories),
                 }
                 for level in self.levels
             ],
@@ -101,7 +102,7 @@ class IntelFloor:
                         "isvsvn": level.isvsvn,
                         "status": level.status,
                         "date": stamp(level.date),
-                        "advisories": list(level.advisories),
+                        "advisories": _listed(level.advisories),
                     }
                     for level in levels
                 ]
@@ -126,7 +127,7 @@ class IntelFloor:
                     tdx=None if level["tdx"] is None else tuple(level["tdx"]),
                     status=level["status"],
                     date=parse_time(level["date"]),
-                    advisories=tuple(level["advisories"]),
+                    advisories=_given(level["advisories"]),
                 )
                 for level in data["levels"]
             ),
@@ -136,7 +137,7 @@ class IntelFloor:
                         isvsvn=level["isvsvn"],
                         status=level["status"],
                         date=parse_time(level["date"]),
-                        advisories=tuple(level["advisories"]),
+                        advisories=_given(level["advisories"]),
                     )
                     for level in levels
                 )
@@ -144,6 +145,16 @@ class IntelFloor:
             },
             provenance=Provenance.from_data(data["provenance"]),
         )
+
+
+def _listed(advisories: tuple[str, ...] | None) -> list[str] | None:
+    """As JSON: null where they are unknown."""
+    return None if advisories is None else list(advisories)
+
+
+def _given(advisories: list[str] | None) -> tuple[str, ...] | None:
+    """The inverse of `_listed`."""
+    return None if advisories is None else tuple(advisories)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

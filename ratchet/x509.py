@@ -185,6 +185,8 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
 _CURVES = ("secp256r1", "secp384r1")
+RSA_EXPONENT = 65537
+"""The only one that vendors use (AMD 57230, 3). A long one costs seconds a signature, and is the sender's to choose."""
 _MIN_RSA, _MAX_RSA = 2048, 8192
 """Bits. Below is too weak; above, a hostile key would cost more than it is worth."""
 
@@ -311,6 +313,8 @@ def _key(spki: bytes) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
         return key
     if isinstance(key, rsa.RSAPublicKey) and _MIN_RSA <= key.key_size <= _MAX_RSA:
+        if key.public_numbers().e != RSA_EXPONENT:
+            raise BadCertificate(f"an RSA key whose exponent is not {RSA_EXPONENT}")
         return key
     raise BadCertificate("public key of a kind or size that no vendor uses")
 

@@ -194,7 +194,9 @@ class _Checker:
             return proof, ""
         for path in paths:
             alone = verify(evidence, self._collateral([path]), at)
-            if alone.outcome(StepName.COLLATERAL) is Outcome.PASSED and _status_of(alone) == wants:
+            status, advisories = _status_of(alone)
+            fits = status == wants[0] and advisories in (None, wants[1])
+            if alone.outcome(StepName.COLLATERAL) is Outcome.PASSED and fits:
                 return alone, f"of those in force at once, by {path.rpartition('/')[2]}"
         return proof, ""
 
@@ -376,6 +378,10 @@ def _status(expected: Mapping[str, Json], proof: Proof, prefix: str, note: str) 
         ("advisory_ids", expected.get("advisory_ids"), advisories),
     ):
         if want is not None:
+            if name == "advisory_ids" and proof.tcb is not None and got is None:
+                # The manifest counts those of the quoting enclave alone; of the platform nobody says which.
+                yield Finding(f"{prefix}{name}", want, got, True, "unknown: TCB info of version 2 names none")
+                continue
             yield Finding(f"{prefix}{name}", want, got, want == got, note)
 
 

@@ -144,7 +144,9 @@ def _claims(data: Mapping[str, Json]) -> list[str]:
     lines = [f"measurement {shown(claims['measurement'])}", f"debug {shown(claims['debug'])}"]
     lines += [f"tcb {shown(claims['tcb'])}", f"bits {shown(claims['bits'])}"]
     if data["tcb"]:
-        lines.append(f"status {data['tcb']['merged']} {' '.join(data['tcb']['advisories'])}".rstrip())
+        advisories = data["tcb"]["advisories"]
+        named = "advisories unknown" if advisories is None else " ".join(advisories)
+        lines.append(f"status {data['tcb']['merged']} {named}".rstrip())
     return lines
 
 

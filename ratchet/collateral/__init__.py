@@ -76,8 +76,9 @@ class Known:
 
     Attributes:
         known_from: when we first had it.
-        rank: orders statements known at once: Intel's (evaluation number, issue date), else the issue date; the
-            greatest valid one is chosen, so that a stale document fetched late does not loosen anything.
+        rank: orders statements known at once: Intel's (evaluation number, issue date); of AMD's keys (1 where their
+            issuer is proven, else 0, issue date); else the issue date. The greatest that has begun is chosen: no stale
+            document fetched late, and none that outlives a newer one, loosens anything.
         id: blob id of the document it came in.
         kind, key: what it is; see `Kind`.
         valid_from, valid_until: what the vendor says.
@@ -118,14 +119,17 @@ class Collateral:
     """What is known of vendors' statements: grows, never forgets, and answers as of a moment.
 
     Also holds `memo`, a bounded cache (`Memo`), of parsed certificate chains and the like. It goes with `roots`, which
-    never change: other roots are another `Collateral`. `revision` grows with every statement that is taken.
+    never change: other roots are another `Collateral`. `refused`, as bounded, holds which signatures were found not to
+    hold, apart from `memo`, so that refused bytes cannot crowd out what holds. `revision` grows with every statement
+    that is taken.
     """
 
-    __slots__ = ("_chosen", "_known", "evaluations", "memo", "revision", "roots")
+    __slots__ = ("_chosen", "_known", "evaluations", "memo", "refused", "revision", "roots")
 
     def __init__(self, roots: Iterable[Root], known: Iterable[Known] = ()) -> None:
         self.roots: tuple[Root, ...] = tuple(roots)
         self.memo = Memo()
+        self.refused = Memo()
         self.revision = 0
         self.evaluations: Mapping[str, int] = {}
         self._known: dict[tuple[Kind, str], list[Known]] = {}
@@ -156,11 +160,18 @@ class Collateral:
             self.revision += 1
 
     def choose(self, kind: Kind, key: str, at: datetime) -> Known | None:
-        """The statement to judge by at `at`: known by then and sound; valid before expired, then of greatest rank.
+        """The statement to judge by at `at`: known by then, sound, begun, and of greatest rank: the newest.
 
-        An expired one is returned where no valid one is known, so that the caller can say what expired and when.
+        Whether it has expired since makes no difference to the choice: an older statement never comes back because a
+        newer one was not fetched again. The caller says what expired and when. One that has not begun is returned only
+        where none has.
         """
         return self.choose_while(kind, key, at)[2]
+
+    def every(self, kind: Kind, key: str, at: datetime) -> tuple[Known, ...]:
+        """All sound statements known at `at`, the newest first: revocations accumulate, and a key may have rivals."""
+        sound = [k for k in self._known.get((kind, key), ()) if k.known_from <= at and k.root is not None]
+        return tuple(sorted([k for k in sound if not k.reasons], key=lambda k: (k.rank, k.id), reverse=True))
 
     def choose_while(
         self, kind: Kind, key: str, at: datetime, evaluation: int | None = None
@@ -211,8 +222,9 @@ def _after(moment: datetime) -> datetime:
     return moment + timedelta(microseconds=1) if moment < EVER[1] else moment
 
 
-def _preference(one: Known, at: datetime) -> tuple[bool, tuple[int, datetime]]:
-    return (one.valid_from <= at <= one.valid_until, one.rank)
+def _preference(one: Known, at: datetime) -> tuple[bool, tuple[int, datetime], datetime]:
+    """Begun before what has not; then the newest, and of the same what lasts longest."""
+    return (one.valid_from <= at, one.rank, one.valid_until)
 
 
 def parse(document: bytes, known_from: datetime, roots: Iterable[Root], memo: Memo | None = None) -> tuple[Known, ...]:

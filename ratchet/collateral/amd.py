@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +19,7 @@ from ratchet.certificate import (
     Certificate,
     Memo,
     NoPath,
+    Path,
     RevocationList,
     known_or_read,
     path,
@@ -28,7 +29,7 @@ from ratchet.certificate import (
     signed_by,
 )
 from ratchet.collateral import Kind, Known, Root, Vendor
-from ratchet.collateral.roots import remember
+from ratchet.collateral.roots import known_signers, remember
 from ratchet.event import BlobId, digest
 from ratchet.reason import Reason
 
@@ -346,12 +347,13 @@ def _vek_statements(
         yield _known(blob, known_from, certificate, Kind.AMD_VEK, None, f"{one.product}/?", (unknown,), one)
         return
     reasons: tuple[Reason, ...] = ()
-    if any(other.subject == certificate.issuer for other in beside):
-        way = path(certificate, beside, candidates, arks.memo)
-        if isinstance(way, NoPath):
-            reasons = (Reason(way.code, "vek", way.got, way.want, CHAIN_SPEC, "fetch it again from AMD"),)
-        else:
-            candidates = (way.root,)
+    proven = False
+    sent = any(other.subject == certificate.issuer for other in beside)
+    way = path(certificate, (*known_signers(), *beside), candidates, arks.memo)
+    if isinstance(way, Path):
+        candidates, proven = (way.root,), True
+    elif sent:
+        reasons = (Reason(way.code, "vek", way.got, way.want, CHAIN_SPEC, "fetch it again from AMD"),)
     elif len(candidates) > 1:
         kin = [root for root in candidates if _kin(root, certificate.issuer_name)]
         candidates = tuple(kin) or candidates
@@ -359,7 +361,8 @@ def _vek_statements(
         reasons = (_untrusted("vek", certificate.issuer_name),)
     for root in candidates or (None,):
         key = vek_key("", one.kind, one.product, one.hwid or b"", tcb)[1:]
-        yield _known(blob, known_from, certificate, Kind.AMD_VEK, root, key, reasons, one)
+        known = _known(blob, known_from, certificate, Kind.AMD_VEK, root, key, reasons, one)
+        yield replace(known, rank=(1, certificate.not_before)) if proven else known
 
 
 def _kin(root: Root, issuer_name: str) -> bool:

@@ -379,7 +379,7 @@ def read_tcb_info(value: Json, signed: bytes, signer: Path | None) -> TcbInfo:
     version = _number(value, "version", 2**16)
     if version not in (2, 3):
         raise _Malformed(f"version {version}, expected 2 or 3")
-    tee = {"SGX": "sgx", "TDX": "tdx"}.get(value.get("id", "")) if version == 3 else "sgx"
+    tee = {"SGX": "sgx", "TDX": "tdx"}.get(_text(value, "id")) if version == 3 else "sgx"
     if tee is None:
         raise _Malformed("id is neither SGX nor TDX")
     if _number(value, "tcbType", 2**16) != 0:
@@ -423,7 +423,7 @@ def _tcb_level(value: Mapping[str, Json], version: int, tee: str) -> TcbLevel:
         tdx=_components(tcb, "tdxtcbcomponents") if tee == "tdx" else None,
         status=_text(value, "tcbStatus"),
         date=_date(value, "tcbDate"),
-        advisories=_advisories(value),
+        advisories=_advisories(value) if version > 2 else None,
     )
 
 
@@ -432,10 +432,11 @@ _V2_COMPONENTS = tuple(f"sgxtcbcomp{i:02}svn" for i in range(1, 17))
 
 def _components(tcb: Mapping[str, Json], name: str) -> tuple[int, ...]:
     try:
-        svns = tuple(bytes([one["svn"] for one in tcb[name]]))  # bytes: whole numbers below 256, or an error
+        given = [one["svn"] for one in tcb[name]]
+        svns = tuple(bytes(given))  # bytes: whole numbers below 256, or an error
     except (KeyError, TypeError, ValueError):
         raise _Malformed(f"{name} is not a list of components") from None
-    if len(svns) != 16:
+    if len(svns) != 16 or bool in map(type, given):
         raise _Malformed(f"{name} is not 16 SVNs")
     return svns
 

@@ -55,7 +55,15 @@ class NotIntel(ValueError):
     """The document has nothing of Intel's in it, or not in a way that can be read one way only."""
 
 
-_DECODER = json.JSONDecoder()
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object whose members have a name each: of two of one name, readers take different ones (RFC 8259, 4)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("two members of one object have the same name")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 _SPACE = " \t\r\n"
 _OPEN = re.compile(r"[ \t\r\n]*\{[ \t\r\n]*(\})?")
 _NAME = re.compile(r'[ \t\r\n]*"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*')

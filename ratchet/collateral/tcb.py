@@ -22,7 +22,7 @@ class TcbLevel:
         tdx: 16 component SVNs; None in a TCB info for SGX.
         status: Intel's word for a platform at this level.
         date: TCBs released before it may have known weaknesses.
-        advisories: INTEL-SA ids that concern it; empty in version 2, which has none.
+        advisories: INTEL-SA ids that concern it; None in version 2, which does not say: unknown, not none.
     """
 
     sgx: tuple[int, ...]
@@ -30,7 +30,7 @@ class TcbLevel:
     tdx: tuple[int, ...] | None
     status: str
     date: datetime
-    advisories: tuple[str, ...]
+    advisories: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ModuleLevel:
     isvsvn: int
     status: str
     date: datetime
-    advisories: tuple[str, ...]
+    advisories: tuple[str, ...] | None
 
 
 _SGX = tuple(f"sgx.{i}" for i in range(16))
@@ -107,19 +107,25 @@ class Merged:
         platform: of the TCB info's level alone.
         qe: of the quoting enclave's.
         module: of the TDX module's; None where none is judged.
-        advisories: of every level that was matched; sorted, each once.
+        advisories: of every level that was matched; sorted, each once. None where one of them does not say.
         date: of the TCB info's level; None where none fits.
         superseded: since when what is out of date is so (`superseded_at`), the earliest of platform, module and quoting
             enclave; None where nothing is out of date, or where the lists do not say since when.
+        launch, current: merged, by what the TDX module was at the TD's launch and by what it is now; None where the
+            quote does not tell the two apart.
+        current_module: the module's status by what it is now; None likewise.
     """
 
     merged: str
     platform: str
     qe: str
     module: str | None
-    advisories: tuple[str, ...]
+    advisories: tuple[str, ...] | None
     date: datetime | None
     superseded: datetime | None = None
+    launch: str | None = None
+    current: str | None = None
+    current_module: str | None = None
 
 
 _FINE = ("UpToDate", "SWHardeningNeeded")
@@ -167,12 +173,22 @@ def evaluate(
         tdx2: TEE_TCB_SVN2 of a TD 1.5 body: what the TDX module is now, `tdx` being what it was at the TD's launch.
     """
     launch = _evaluate(levels, modules, qe, sgx, pcesvn, qe_isvsvn, tdx)
-    if tdx2 is None or tdx2 == tdx:
+    if tdx2 is None:
         return launch
-    current = _evaluate(levels, modules, qe, sgx, pcesvn, qe_isvsvn, tdx2)
-    if current.merged == NO_MATCH:
-        return replace(launch, merged=NO_MATCH)
-    return replace(launch, merged=relaunch(launch.merged, current.merged))
+    current = launch if tdx2 == tdx else _evaluate(levels, modules, qe, sgx, pcesvn, qe_isvsvn, tdx2)
+    parts = replace(launch, launch=launch.merged, current=current.merged, current_module=current.module)
+    worse = worsened(launch.merged, current.merged)
+    if worse == launch.merged:
+        return replace(parts, merged=relaunch(launch.merged, current.merged))
+    since = [one.superseded for one in (launch, current) if one.merged.startswith("OutOfDate")]
+    known = [one for one in since if one is not None]
+    return replace(
+        parts,
+        merged=worse,
+        advisories=_union(launch.advisories, current.advisories),
+        date=min([d for d in (launch.date, current.date) if d is not None], default=None),
+        superseded=min(known) if known and len(known) == len(since) else None,
+    )
 
 
 def _evaluate(
@@ -195,8 +211,7 @@ def _evaluate(
     if level is None:
         return Merged(NO_MATCH, NO_MATCH, qe_status, module_status, (), None)
     parts = [qe_status] if module_status is None else [module_status, qe_status]
-    found = [one.advisories for one in (level, module_level, qe_level) if one is not None]
-    advisories = tuple(sorted({advisory for several in found for advisory in several}))
+    advisories = _union(*[one.advisories for one in (level, module_level, qe_level) if one is not None])
     since = [superseded_at(levels, level)] if level.status.startswith("OutOfDate") else []
     if module_level is not None and tdx is not None and module_level.status.startswith("OutOfDate"):
         since.append(superseded_at(modules[f"TDX_{tdx[1]:02X}"], module_level))
@@ -222,6 +237,41 @@ def superseded_at(levels: Sequence[TcbLevel | ModuleLevel], level: TcbLevel | Mo
     """
     above = levels[: levels.index(level)] if level in levels else ()
     return next((one.date for one in reversed(above) if one.date > level.date), None)
+
+
+def _union(*several: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """All of them, sorted, each once; None where one of them is unknown."""
+    if None in several:
+        return None
+    return tuple(sorted({advisory for some in several if some is not None for advisory in some}))
+
+
+_SEVERITY = {
+    "UpToDate": 0,
+    "SWHardeningNeeded": 1,
+    "ConfigurationNeeded": 2,
+    "ConfigurationAndSWHardeningNeeded": 3,
+    "OutOfDate": 4,
+    "OutOfDateConfigurationNeeded": 5,
+    "Revoked": 7,
+    NO_MATCH: 8,
+}
+"""Intel's statuses, the milder first; one that is not known here comes just before Revoked."""
+
+
+def worsened(launch: str, current: str) -> str:
+    """The status once what the TDX module is now has been taken into account, where that is worse than at launch.
+
+    Intel's verifier asks TEE_TCB_SVN2 only whether a relaunch would help, so a TD whose module was fine at launch and
+    is at a revoked or older level now would stay UpToDate. The module that runs now keeps its memory: the worse counts.
+    """
+    if _SEVERITY.get(current, 6) <= _SEVERITY.get(launch, 6):
+        return launch
+    if current == "OutOfDate" and launch in _CONFIGURABLE:
+        return "OutOfDateConfigurationNeeded"
+    if current == "ConfigurationNeeded" and launch == "SWHardeningNeeded":
+        return "ConfigurationAndSWHardeningNeeded"
+    return current
 
 
 def relaunch(launch: str, current: str) -> str:

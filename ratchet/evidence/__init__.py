@@ -84,7 +84,7 @@ class Step:
         outcome: passed, failed, or not possible.
         detail: one short line for a person: `VCEK -> ASK Milan -> ARK Milan`.
         source: specification and section.
-        reasons: why it is not `passed`; empty when it is.
+        reasons: why it is not `passed`; of a step that is, what is worth knowing and bars nothing.
     """
 
     name: StepName

@@ -16,17 +16,18 @@ old. Not checked, on purpose: MRSERVICETD, attributes, product ids. They are pol
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ratchet.certificate import Path, as_der
+from ratchet.certificate import MAX_CHECKS, Checks, Path, as_der
 from ratchet.collateral import Collateral
-from ratchet.event import digest
+from ratchet.event import BlobId, digest
 from ratchet.evidence import Claims, Evidence, Format, Outcome, Proof, Step, StepName, freshness, unreadable
-from ratchet.evidence.judged import Module, judge
+from ratchet.evidence.dcap_appraisal import Module, judge
 from ratchet.evidence.platform import Platform, chain_step, platform
 from ratchet.evidence.quote import SOURCES, TEE_SGX, TEE_TDX, BadQuote, Quote, read
 from ratchet.reason import Reason
@@ -67,9 +68,13 @@ def prove(
         quote = read(raw, TEE_TDX if form is Format.TDX_QUOTE else TEE_SGX)
     except BadQuote as error:
         return unreadable.proof(evidence, str(error), form, SOURCES[form])
-    one = platform(quote, evidence.endorsements, collateral)
+    checks = Checks(collateral.refused)
+    one = platform(quote, evidence.endorsements, collateral, checks)
     said = claims(quote, one)
-    signature = _signature(quote, one, form)
+    if evidence.key is not None:
+        said = replace(said, key=freshness.key(said.report_data, evidence.challenge, evidence.key))
+    blob = digest(raw)
+    signature = _signature(quote, one, form, blob, checks)
     # Only what is signed is worth keeping: others' chains under forged bodies cannot crowd the memo.
     keep = signature.outcome is Outcome.PASSED
     judgement = judge(quote, said.tee, one, module(quote), collateral, at, keep=keep)
@@ -83,7 +88,7 @@ def prove(
     if one.endorsed:
         documents = tuple(sorted({*documents, *map(digest, evidence.endorsements)}))
     return Proof(
-        digest(raw),
+        blob,
         form,
         (
             _PARSED[form, quote.version],
@@ -92,7 +97,7 @@ def prove(
             signature,
             judgement.binding,
             judgement.collateral,
-            freshness.step(said.report_data, evidence.challenge, SOURCES[form]),
+            freshness.step(said.report_data, evidence.challenge, SOURCES[form], evidence.key),
         ),
         said,
         judgement.tcb,
@@ -102,18 +107,22 @@ def prove(
     )
 
 
-def _signature(quote: Quote, one: Platform, form: Format) -> Step:
+def _signature(quote: Quote, one: Platform, form: Format, blob: BlobId, checks: Checks) -> Step:
     code, got = "signature_invalid", "a signature that does not hold"
     if one.key is None:
         code, got = "attestation_key_invalid", "no point on the curve"
     else:
-        signature = quote.raw[quote.signature : quote.signature + 64]
-        try:
-            one.key.verify(as_der(signature), quote.raw[: quote.signed], _ECDSA)
-        except InvalidSignature:
-            pass
-        else:
-            return _SIGNED[form]
+        check = ("quote", blob)
+        if checks.may(check):
+            signature = quote.raw[quote.signature : quote.signature + 64]
+            try:
+                one.key.verify(as_der(signature), quote.raw[: quote.signed], _ECDSA)
+            except InvalidSignature:
+                checks.refuse(check)
+            else:
+                return _SIGNED[form]
+        elif not checks.refuses(check):
+            code, got = "too_many_signatures", f"more than {MAX_CHECKS} signatures to check"
     remedy = "refuse it: these are not the bytes that the quoting enclave signed"
     reason = Reason(code, "quote", got, "a signature by the attestation key", SOURCES[form], remedy)
     return Step(StepName.SIGNATURE, Outcome.FAILED, f"quote signature: {got}", SOURCES[form], (reason,))

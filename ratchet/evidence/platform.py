@@ -19,6 +19,7 @@ from ratchet.certificate import (
     Algorithm,
     BadCertificate,
     Certificate,
+    Checks,
     NoPath,
     Path,
     as_der,
@@ -79,7 +80,7 @@ class Platform:
         return self.pck.fmspc.hex() if self.pck is not None else "unknown"
 
 
-def platform(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral) -> Platform:
+def platform(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, checks: Checks) -> Platform:
     """The platform behind this quote, from the memo where its very bytes were seen before."""
     if quote.certification == PCK_CHAIN:
         endorsements = ()  # a chain inside the quote is its own: what came beside may not replace it
@@ -89,14 +90,14 @@ def platform(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collater
     kept = collateral.memo.get(key)
     if isinstance(kept, Platform) and kept.read_from == read_from:
         return kept
-    found = _read(quote, endorsements, collateral, read_from)
+    found = _read(quote, endorsements, collateral, read_from, checks)
     if isinstance(found.path, Path) and found.key is not None and found.pck is not None and not found.unbound:
         collateral.memo[key] = found
     return found
 
 
 def _read(
-    quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, read_from: tuple[bytes, ...]
+    quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, read_from: tuple[bytes, ...], checks: Checks
 ) -> Platform:
     roots = tuple(root for root in collateral.roots if root.vendor is Vendor.INTEL)
     remember(collateral.memo, roots)
@@ -109,7 +110,7 @@ def _read(
         if certificates:
             leaf = lowest([c for c in certificates if SGX_EXTENSION in c.extensions] or certificates)
             pck = read_pck(leaf)
-            found = path(leaf, (*certificates, *known_issuers()), roots, collateral.memo)
+            found = path(leaf, (*known_issuers(), *certificates), roots, collateral.memo, checks)
         else:
             what = f"certification data of type {quote.certification}"
             found = NoPath("pck_chain_missing", what, "a PCK certificate chain (type 5), or one sent beside the quote")
@@ -125,7 +126,7 @@ def _read(
         sent=sent,
         endorsed=bool(endorsements),
         pck=pck,
-        unbound=_unbound(quote, leaf if pck is not None else None),
+        unbound=_unbound(quote, leaf if pck is not None else None, checks),
         step=_chain_step(found, sent),
         tcb=_tcb(quote, pck),
         bits=_bits(pck),
@@ -159,7 +160,7 @@ def _point(key: bytes) -> ec.EllipticCurvePublicKey | None:
         return None
 
 
-def _unbound(quote: Quote, pck: Certificate | None) -> tuple[Reason, ...]:
+def _unbound(quote: Quote, pck: Certificate | None, checks: Checks) -> tuple[Reason, ...]:
     """Why the attestation key is not this platform's: the QE report must hold its hash and be signed by the PCK."""
     reasons: list[Reason] = []
     report = quote.qe_report
@@ -186,7 +187,7 @@ def _unbound(quote: Quote, pck: Certificate | None) -> tuple[Reason, ...]:
                 "send the PCK certificate chain with the quote",
             )
         )
-    elif not signed_by(pck.key, P256_SHA256, as_der(quote.qe_report_signature), report):
+    elif not _signed_by_pck(quote, pck, checks):
         reasons.append(
             Reason(
                 "qe_report_signature_invalid",
@@ -198,6 +199,16 @@ def _unbound(quote: Quote, pck: Certificate | None) -> tuple[Reason, ...]:
             )
         )
     return tuple(reasons)
+
+
+def _signed_by_pck(quote: Quote, pck: Certificate, checks: Checks) -> bool:
+    check = ("qe", pck.fingerprint, sha256(quote.qe_report + quote.qe_report_signature).digest())
+    if not checks.may(check):
+        return False
+    if signed_by(pck.key, P256_SHA256, as_der(quote.qe_report_signature), quote.qe_report):
+        return True
+    checks.refuse(check)
+    return False
 
 
 def _chain_step(found: Path | NoPath, sent: bool) -> Step:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
@@ -26,7 +26,17 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from ratchet.certificate import BadCertificate, Certificate, NoPath, Path, RevocationList, path
+from ratchet.certificate import (
+    MAX_CHECKS,
+    BadCertificate,
+    Certificate,
+    Checks,
+    NoPath,
+    Path,
+    RevocationList,
+    path,
+    root_certificate,
+)
 from ratchet.collateral import Collateral, Kind, Known, Memo, Root, Vendor, amd
 from ratchet.collateral.roots import known_signers
 from ratchet.event import BlobId, digest, stamp
@@ -85,19 +95,24 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
 
     memo = collateral.memo
     endorsed = _endorsed(evidence, memo)
-    search = _Search(report, endorsed, collateral, at)
+    checks = Checks(collateral.refused)
+    search = _Search(report, endorsed, collateral, at, checks)
     leaf, way = search.best()
     proven = isinstance(way, Path)
     product = report.product if report.version >= 3 else leaf.product if leaf and proven else None
-    revocation, crls = _revocation(leaf, way, collateral, at)
+    revocation, crls, stale = _revocation(leaf, way, collateral, at, checks)
+    signature = _signature_step(report, raw, leaf, blob, checks)
+    other = _for_other_firmware(report, leaf) if proven and signature.outcome is Outcome.FAILED else None
+    if other is not None:
+        signature = _wrong_key(StepName.SIGNATURE, _SIGNATURE_SPEC, other)
     steps = (
         _parse_step(report, product, len(raw), endorsed),
         _chain_step(report, product, leaf, way, at),
         revocation,
-        _signature_step(report, raw, leaf),
-        _binding_step(report, leaf),
+        signature,
+        _binding_step(report, leaf) if other is None else _wrong_key(StepName.BINDING, _VEK_SPEC, other),
         _collateral_step(search, way, crls, at),
-        freshness.step(report.report_data, evidence.challenge, _REPORT_DATA_SPEC),
+        freshness.step(report.report_data, evidence.challenge, _REPORT_DATA_SPEC, evidence.key),
     )
     if proven and any(leaf is one for one in endorsed.leaves) and memo.get(endorsed.key) is not endorsed:
         # Only what was signed and leads to a trusted root: refused bytes cannot crowd the memo. And not what is large:
@@ -105,12 +120,15 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         size = len(raw) - SIZE + sum(map(len, evidence.endorsements))
         if size <= MAX_KEPT and steps[3].outcome is Outcome.PASSED:
             memo[endorsed.key] = endorsed
-    used = {*endorsed.ids, *[known.id for known in (*crls, *search.used(leaf, way))]}
+    used = {*endorsed.ids, *[known.id for known in (*crls, *stale, *search.used(leaf, way))]}
+    claims = _claims(report, product, leaf.csp if leaf is not None and proven else None)
+    if evidence.key is not None:
+        claims = replace(claims, key=freshness.key(report.report_data, evidence.challenge, evidence.key))
     return Proof(
         evidence=blob,
         format=Format.SNP_REPORT,
         steps=steps,
-        claims=_claims(report, product, leaf.csp if leaf is not None and proven else None),
+        claims=claims,
         root=way.root if isinstance(way, Path) else None,
         collateral=tuple(sorted(used)),
         valid_until=min((way.valid_until, *(k.valid_until for k in crls))) if isinstance(way, Path) else None,
@@ -206,8 +224,11 @@ def certificate_table(data: bytes) -> tuple[bytes, ...]:
 class _Search:
     """Which endorsement key belongs to the report, and how it leads to a root."""
 
-    def __init__(self, report: SnpReport, endorsed: _Endorsed, collateral: Collateral, at: datetime) -> None:
+    def __init__(
+        self, report: SnpReport, endorsed: _Endorsed, collateral: Collateral, at: datetime, checks: Checks
+    ) -> None:
         self.report = report
+        self.checks = checks
         self.endorsed = endorsed
         self.collateral = collateral
         self.at = at
@@ -215,22 +236,31 @@ class _Search:
         self._known: list[Known] = []
 
     def best(self) -> tuple[amd.Vek | None, Path | NoPath | None]:
-        """The key that fits best, one that leads to a trusted root before others that fit as well."""
-        fallback: tuple[amd.Vek | None, Path | NoPath | None] = (None, None)
-        leaves = list(self.endorsed.leaves)
-        if not any(self._fit(leaf) == _PERFECT for leaf in leaves):
-            leaves += self._from_collateral()
-        if not leaves:
-            return fallback
-        fits = [(self._fit(leaf), leaf) for leaf in leaves[:MAX_LEAVES]]
-        top = max(fit for fit, _ in fits)
-        for fit, leaf in fits:
-            if fit == top:
+        """The key that fits best, one that leads to a trusted root before others that fit as well.
+
+        A key whose issuer is not proven displaces none: what came beside the report is tried first, then what is known
+        among collateral. Only where no key that fits in everything leads to a root, one that fits less may be shown.
+        """
+        leaves = [leaf for leaf in self.endorsed.leaves if self._fit(leaf) == _PERFECT]
+        ways: list[tuple[amd.Vek, Path | NoPath]] = []
+        for source in (leaves, self._from_collateral()):
+            for leaf in source:
                 way = self._way(leaf)
                 if isinstance(way, Path):
                     return leaf, way
-                if fallback[0] is None:
-                    fallback = leaf, way
+                ways.append((leaf, way))
+        if ways:
+            return ways[0]
+        rest = sorted(self.endorsed.leaves, key=self._fit, reverse=True)
+        fallback: tuple[amd.Vek | None, Path | NoPath | None] = (None, None)
+        for leaf in rest:
+            if self._fit(leaf) < self._fit(rest[0]):
+                break
+            way = self._way(leaf)
+            if isinstance(way, Path):
+                return leaf, way
+            if fallback[0] is None:
+                fallback = leaf, way
         return fallback
 
     def _fit(self, leaf: amd.Vek) -> int:
@@ -245,10 +275,11 @@ class _Search:
             product = self._product(root)
             if product not in amd.TCB_LAYOUT or self.report.product not in (None, product):
                 continue
-            known = self.collateral.choose(Kind.AMD_VEK, amd.vek_key(root.name, kind, product, chip, tcb), self.at)
-            if known is not None and isinstance(known.parsed, amd.Vek):
-                self._known.append(known)
-                yield known.parsed
+            key = amd.vek_key(root.name, kind, product, chip, tcb)
+            for known in self.collateral.every(Kind.AMD_VEK, key, self.at)[:MAX_LEAVES]:
+                if isinstance(known.parsed, amd.Vek):
+                    self._known.append(known)
+                    yield known.parsed
 
     def _product(self, root: Root) -> str:
         key = ("amd.product", root.fingerprint)
@@ -262,19 +293,20 @@ class _Search:
         roots = tuple(root for root in self.roots if self._product(root) == leaf.product)
         if not roots:
             return NoPath("unknown_product", leaf.product, "a product line whose root is trusted")
-        signers = list(self.endorsed.signers)
+        signers: list[Certificate] = []
         for root in roots:
             known = self.collateral.choose(Kind.AMD_CHAIN, f"{root.name}/{leaf.product}/{leaf.kind}", self.at)
             if known is not None and isinstance(known.parsed, amd.Chain):
                 self._known.append(known)
                 signers.append(known.parsed.certificate)
         signers += [one for one in known_signers() if one.subject == leaf.certificate.issuer]
+        signers += self.endorsed.signers  # behind those that are known to lead to a root: these are the sender's
         # What led to a root once does so for ever: time and revocation are judged apart.
         key = ("snp.way", leaf.certificate.fingerprint, *[one.fingerprint for one in signers])
         kept = self.collateral.memo.get(key)
         if isinstance(kept, Path):
             return kept
-        way = path(leaf.certificate, signers, roots, self.collateral.memo)
+        way = path(leaf.certificate, signers, roots, self.collateral.memo, self.checks)
         if isinstance(way, Path):
             way = self._as_amd_chains(leaf, way)
         if isinstance(way, Path):
@@ -337,48 +369,98 @@ def _chain_step(
 
 def _no_key(report: SnpReport, product: str | None) -> Reason:
     want = f"{report.signing_key} for REPORTED_TCB {report.reported_tcb.hex()}"
-    remedy = "send the certificates beside the report (SNP extended guest request)"
-    if (
-        product is not None
-        and product in amd.TCB_LAYOUT
-        and report.signing_key == "VCEK"
-        and report.chip_id != _NO_CHIP
-    ):
-        remedy = f"fetch {amd.vek_url(product, report.chip_id, report.reported_tcb)}"
-    return Reason("no_endorsement_key", "vek", None, want, amd.CHAIN_SPEC, remedy)
+    return Reason("no_endorsement_key", "vek", None, want, amd.CHAIN_SPEC, _where(report, product))
+
+
+def _where(report: SnpReport, product: str | None) -> str:
+    """Where the endorsement key of a report is to be had. Before version 3 a report does not name its product line."""
+    if report.signing_key == "VCEK" and report.chip_id != _NO_CHIP:
+        products = (product,) if product in amd.TCB_LAYOUT else ("Milan", "Genoa") if report.version < 3 else ()
+        urls = [amd.vek_url(one, report.chip_id, report.reported_tcb) for one in products if one is not None]
+        if urls:
+            return f"fetch {' or '.join(urls)}, then `ratchet ingest` it"
+    if report.signing_key == "VLEK":
+        return "send the VLEK certificate beside the report: the cloud provider has it, AMD's service does not"
+    return "send the certificates beside the report (SNP extended guest request)"
+
+
+def _for_other_firmware(report: SnpReport, leaf: amd.Vek | None) -> Reason | None:
+    """Why a certificate of the very chip that made the report cannot be the one: it is for another TCB.
+
+    After a firmware update, hosts go on handing out the certificate table that they had. A key is derived anew from
+    each TCB (AMD 57230, 2), so the signature cannot hold under the old one, and that accuses nobody: it proves as
+    little as no certificate at all. Where the signature does hold under a key for another TCB than the report states,
+    the report lies, and binding fails as ever; so it does where the certificate is for newer firmware.
+    """
+    if leaf is None or leaf.tcb is None or leaf.tcb == report.reported_tcb or leaf.kind != report.signing_key:
+        return None
+    if any(old > now for old, now in zip(leaf.tcb, report.reported_tcb, strict=True)):
+        return None
+    if leaf.hwid is not None and (report.chip_id == _NO_CHIP or report.chip_id != leaf.hwid.ljust(64, b"\0")):
+        return None
+    if report.version >= 3 and report.product != leaf.product:
+        return None
+    got = f"{leaf.kind} for TCB {leaf.tcb.hex()}"
+    want = f"{leaf.kind} for REPORTED_TCB {report.reported_tcb.hex()}"
+    return Reason("wrong_vcek_sent", "vek", got, want, _VEK_SPEC, _where(report, leaf.product))
+
+
+def _wrong_key(name: StepName, source: str, why: Reason) -> Step:
+    detail = "the certificate is of this chip, for other firmware than the report states"
+    return Step(name, Outcome.NOT_POSSIBLE, detail, source, (why,))
 
 
 def _revocation(
-    leaf: amd.Vek | None, way: Path | NoPath | None, collateral: Collateral, at: datetime
-) -> tuple[Step, tuple[Known, ...]]:
-    """AMD's list is the ARK's, about ASKs and ASVKs. One by an ASK or ASVK about its leaves is honoured where known."""
+    leaf: amd.Vek | None, way: Path | NoPath | None, collateral: Collateral, at: datetime, checks: Checks
+) -> tuple[Step, tuple[Known, ...], tuple[Known, ...]]:
+    """AMD's list is the ARK's, about ASKs and ASVKs. One by an ASK or ASVK about its leaves is honoured where known.
+
+    Revocations accumulate: what any list that was known revokes stays revoked, whatever later ones leave out. That
+    nothing is revoked, only the newest says.
+
+    Returns:
+        The step; the newest lists, which it rests on; older ones that revoke.
+    """
     name, source = StepName.REVOCATION, amd.CRL_SPEC
     if leaf is None or not isinstance(way, Path):
         why = Reason("chain_unproven", "crl", None, "a chain to a trusted root", source)
-        return Step(name, Outcome.NOT_POSSIBLE, "without a chain there is no list to ask", source, (why,)), ()
-    signer = way.certificates[1]
+        return Step(name, Outcome.NOT_POSSIBLE, "without a chain there is no list to ask", source, (why,)), (), ()
+    signer, ark = way.certificates[1], root_certificate(way.root)
     key = f"{way.root.name}/{leaf.product}"
-    lists = [
-        (known, about)
-        for place, about in (
-            (key, ((signer, signer.serial), (leaf.certificate, leaf.certificate.serial))),
-            (f"{key}/{leaf.kind}", ((leaf.certificate, leaf.certificate.serial),)),
-        )
-        if (known := collateral.choose(Kind.AMD_CRL, place, at)) is not None
-        and isinstance(known.parsed, RevocationList)
-        and (place == key or not amd.crl_signature(known.parsed, signer))
-    ]
-    used = tuple(known for known, _ in lists)
-    for known, about in lists:
-        assert isinstance(known.parsed, RevocationList)
-        for certificate, serial in about:
-            by_root = known.parsed.issuer != signer.subject
-            # In the ARK's list number 0 cannot mean a leaf: all of AMD's have it, and none was issued by the ARK.
-            if known.parsed.revokes(serial) and (serial != 0 or not by_root):
-                got = f"{certificate.subject_name}, serial number {serial}"
-                why = Reason("certificate_revoked", leaf.kind.lower(), got, "not revoked", f"{source}; {known.id}")
-                return Step(name, Outcome.FAILED, f"{certificate.subject_name} is revoked", source, (why,)), used
-    return _unrevoked(leaf, used, collateral, key, at), used
+    by_ark, by_signer = (collateral.every(Kind.AMD_CRL, place, at) for place in (key, f"{key}/{leaf.kind}"))
+    by_signer = tuple([known for known in by_signer if _is_of(known, signer, collateral.memo, checks)])
+    used = tuple([one for one in (_begun(by_ark, at), _begun(by_signer, at)) if one is not None])
+    for lists, about in ((by_ark, (ark, signer, leaf.certificate)), (by_signer, (leaf.certificate,))):
+        for known in lists:
+            if not isinstance(known.parsed, RevocationList):
+                continue
+            for certificate in about:
+                # In the ARK's list number 0 cannot mean a leaf: all of AMD's have it, and none was issued by the ARK.
+                if known.parsed.revokes(certificate.serial) and (certificate.serial != 0 or lists is by_signer):
+                    got = f"{certificate.subject_name}, serial number {certificate.serial}"
+                    why = Reason("certificate_revoked", leaf.kind.lower(), got, "not revoked", f"{source}; {known.id}")
+                    detail = f"{certificate.subject_name} is revoked"
+                    return Step(name, Outcome.FAILED, detail, source, (why,)), used, (known,)
+    return _unrevoked(leaf, used, collateral, key, at), used, ()
+
+
+def _begun(lists: tuple[Known, ...], at: datetime) -> Known | None:
+    """The newest that has begun; where none has, the newest."""
+    return next((known for known in lists if known.valid_from <= at), lists[0] if lists else None)
+
+
+def _is_of(known: Known, signer: Certificate, memo: Memo, checks: Checks) -> bool:
+    """Did this signer make the list? Such lists come unproven; what was found is remembered."""
+    check = ("crl", known.id, signer.fingerprint)
+    if check in memo:
+        return True
+    if not isinstance(known.parsed, RevocationList) or not checks.may(check):
+        return False
+    if amd.crl_signature(known.parsed, signer):
+        checks.refuse(check)
+        return False
+    memo[check] = True
+    return True
 
 
 def _unrevoked(leaf: amd.Vek, used: tuple[Known, ...], collateral: Collateral, key: str, at: datetime) -> Step:
@@ -410,7 +492,7 @@ def _unsigned(report: SnpReport) -> bool:
     return told and not (any(report.signature_r) or any(report.signature_s))
 
 
-def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None) -> Step:
+def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None, blob: BlobId, checks: Checks) -> Step:
     name, source = StepName.SIGNATURE, _SIGNATURE_SPEC
     if _unsigned(report):
         why = Reason("not_signed", "report", report.signing_key, "VCEK or VLEK", source, "let the host sign reports")
@@ -418,11 +500,18 @@ def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None) -> Step
     if leaf is None:
         why = Reason("no_endorsement_key", "vek", None, "the key that signed it", source)
         return Step(name, Outcome.NOT_POSSIBLE, "no key to check it with", source, (why,))
+    check = ("report", blob, leaf.certificate.fingerprint)
+    if not checks.may(check) and not checks.refuses(check):
+        why = Reason("too_many_signatures", "report", None, f"at most {MAX_CHECKS} signatures to check", source)
+        return Step(name, Outcome.FAILED, "too many certificates came with it", source, (why,))
     # Little-endian and 72 bytes long each; a value above the curve's order is refused by the check itself.
     r, s = int.from_bytes(report.signature_r, "little"), int.from_bytes(report.signature_s, "little")
     try:
+        if checks.refuses(check):
+            raise InvalidSignature
         leaf.key.verify(encode_dss_signature(r, s), raw[:SIGNED], _ECDSA)
     except InvalidSignature:
+        checks.refuse(check)
         want = f"a signature by {leaf.kind} {leaf.certificate.fingerprint[:16]}"
         remedy = "take new evidence; if it fails again, the machine or the way from it is not to be trusted"
         why = Reason("signature_invalid", "report", None, want, source, remedy)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ratchet.collateral import Collateral
 from ratchet.evidence import Claims, Evidence, Field, Format, Proof
 from ratchet.evidence.dcap import prove
-from ratchet.evidence.judged import Module
+from ratchet.evidence.dcap_appraisal import Module
 from ratchet.evidence.platform import Platform
 from ratchet.evidence.quote import BODY_TD_15, TEE_TDX, BadQuote, Quote, piece, read, shared_fields
 

@@ -95,6 +95,9 @@ def test_each_case_is_compared_alone(corpus: Path, manifest):
             other = copy.deepcopy(item)
             other["expected"]["cases"][i][name] = altered(item["expected"]["cases"][i][name])
             (seen,) = checked(corpus, other).items
+            unknown = [f for f in seen.findings if f.note.startswith("unknown: TCB info of version 2")]
+            if name == "advisory_ids" and any(f.expected == other["expected"]["cases"][i][name] for f in unknown):
+                continue  # nobody says which there are, and the report says that nobody does
             assert [finding.what.rpartition(": ")[2] for finding in seen.disagreements] == [name]
 
 

@@ -108,7 +108,10 @@ def test_tcb_status_follows_the_collateral(entry: Any, case: Any) -> None:
     proof = prove(entry, [case["collateral"]], moment(case["verification_time"]))
     assert authentic(proof)
     assert proof.tcb is not None
-    assert (proof.tcb.merged, list(proof.tcb.advisories)) == (case["tcb_status"], case["advisory_ids"])
+    assert proof.tcb.merged == case["tcb_status"]
+    # Version 2 names none of the platform's, so which there are is unknown; the manifest counts the quoting enclave's.
+    if proof.tcb.advisories is not None:
+        assert list(proof.tcb.advisories) == case["advisory_ids"]
     assert proof.tcb.evaluation == case["tcb_evaluation_data_number"]
     assert proof.outcome(StepName.COLLATERAL) is Outcome.PASSED
     revocation = {False: Outcome.PASSED, True: Outcome.FAILED, None: Outcome.NOT_POSSIBLE}[case["pck_revoked"]]

@@ -132,7 +132,9 @@ def test_a_module_that_intel_did_not_sign_is_no_tdx_module() -> None:
         ([4, 3, 3], [9, 0, 3], "TDRelaunchAdvised"),
         ([4, 3, 3], [8, 0, 3], "OutOfDate"),
         ([4, 3, 3], [5, 7, 3], "NoMatchingTcbLevel"),
-        ([5, 3, 3], [4, 3, 3], "UpToDate"),
+        ([5, 3, 3], [4, 3, 3], "OutOfDate"),
+        ([5, 3, 3], [1, 3, 3], "Revoked"),
+        ([4, 3, 3], [1, 3, 3], "Revoked"),
         ([1, 3, 3], [5, 3, 3], "Revoked"),
     ],
 )

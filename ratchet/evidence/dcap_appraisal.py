@@ -71,7 +71,14 @@ class Judgement:
 
 
 def judge(
-    quote: Quote, tee: str, one: Platform, module: Module | None, collateral: Collateral, at: datetime, *, keep: bool
+    quote: Quote,
+    tee: str,
+    one: Platform,
+    module: Module | None,
+    collateral: Collateral,
+    at: datetime,
+    *,
+    keep: bool,
 ) -> Judgement:
     """Hold a platform against what was known and valid at `at`.
 
@@ -91,7 +98,7 @@ def judge(
         return kept
     found = one.path
     if isinstance(found, NoPath) or one.pck is None:
-        return _unjudged(one)
+        return _unjudged(one, module)
     root = found.root.name
     tcb_key, qe_key = f"{root}/{tee}/{one.family}", f"{root}/{'TD_QE' if tee == 'tdx' else 'QE'}"
     issuers = (*found.certificates[1:], root_certificate(found.root))
@@ -101,15 +108,16 @@ def judge(
         *[collateral.choose_while(Kind.INTEL_CRL, f"{root}/{issuer.subject_name}", at) for issuer in issuers],
     ]
     info, identity, *crls = [known for _, _, known in chosen]
+    revoking = _revoking(found, issuers, collateral, root, at)
     used = [k for k in (info, identity, *crls) if k is not None]
     tcb_info = info.parsed if info is not None and isinstance(info.parsed, TcbInfo) else None
     qe = identity.parsed if identity is not None and isinstance(identity.parsed, QeIdentity) else None
     judgement = Judgement(
-        revocation=_revocation(found, issuers, crls, collateral, root, at),
+        revocation=_revocation(found, issuers, crls, revoking, collateral, root, at),
         binding=_binding(quote, one, module, tcb_info, qe),
         collateral=_collateral(one, (info, tcb_key), (identity, qe_key), crls, collateral, at),
         tcb=_status(quote, one, module, tcb_info, qe, info),
-        documents=tuple(sorted({k.id for k in used})),
+        documents=tuple(sorted({k.id for k in (*used, *[known for _, known in revoking])})),
         valid_until=min([k.valid_until for k in used], default=None),
         since=max([since for since, _, _ in chosen]),
         until=min([until for _, until, _ in chosen]),
@@ -129,7 +137,7 @@ def _identity_of(
     return collateral.choose_while(Kind.INTEL_QE_IDENTITY, key, at)
 
 
-def _unjudged(one: Platform) -> Judgement:
+def _unjudged(one: Platform, module: Module | None) -> Judgement:
     """Without a chain to a trusted root nobody's collateral speaks of this platform."""
     want = "a PCK certificate chain to a trusted root"
     remedy = "see the chain step"
@@ -139,8 +147,9 @@ def _unjudged(one: Platform) -> Judgement:
         return Step(name, Outcome.NOT_POSSIBLE, "there is no chain to a trusted root", source, (reason,))
 
     binding = step(StepName.BINDING, BINDING_SOURCE)
-    if one.unbound:
-        binding = _unbound(one)
+    foreign = _not_the_module(module, None) if module is not None else []
+    if one.unbound or foreign:
+        binding = _unbound(one, *foreign)
     elif one.pck is not None:
         detail = "the QE report holds the attestation key's hash and is signed by the PCK"
         binding = Step(StepName.BINDING, Outcome.PASSED, detail, BINDING_SOURCE)
@@ -175,7 +184,7 @@ def _binding(quote: Quote, one: Platform, module: Module | None, info: TcbInfo |
     more: list[Reason] = []
     if qe is not None:
         more += _not_the_enclave(quote.qe_report, qe)
-    if module is not None and info is not None:
+    if module is not None:
         more += _not_the_module(module, info)
     if one.unbound or more:
         return _unbound(one, *more)
@@ -186,6 +195,10 @@ def _binding(quote: Quote, one: Platform, module: Module | None, info: TcbInfo |
 
 def _masked(value: bytes, mask: bytes) -> bytes:
     return bytes(a & b for a, b in zip(value, mask, strict=True))
+
+
+_NO_SIGNER, _NO_ATTRIBUTES = bytes(48), bytes(8)
+_MODULE_SOURCE = "Intel TDX DCAP Quoting Library API, A.3.2 (zero for Intel's TDX modules)"
 
 
 def _not_the_enclave(report: bytes, qe: QeIdentity) -> list[Reason]:
@@ -204,24 +217,28 @@ def _not_the_enclave(report: bytes, qe: QeIdentity) -> list[Reason]:
     ]
 
 
-def _not_the_module(module: Module, info: TcbInfo) -> list[Reason]:
+def _not_the_module(module: Module, info: TcbInfo | None) -> list[Reason]:
     """How the TDX module differs from its identity (QVL, QuoteVerifier.cpp, 4.1.2.4.11).
 
-    A module that the TCB info does not list is no mismatch: it matches no TCB level.
+    MRSIGNERSEAM and SEAMATTRIBUTES of Intel's modules are zero (TDX DCAP Quoting Library API, A.3.2, "MRSIGNERSEAM",
+    "SEAMATTRIBUTES"), so a module of another signer is refused even where the TCB info does not list its version, or is
+    not at hand. A version that is not listed, of Intel's signer, is no forgery: it matches no TCB level.
     """
     name = f"TDX_{module.tee_tcb_svn[1]:02X}"
-    identity = info.identities.get(name)
-    if identity is None:
+    identity = info.identities.get(name) if info is not None else None
+    mrsigner, attributes, source = _NO_SIGNER, _NO_ATTRIBUTES, _MODULE_SOURCE
+    if info is not None and identity is not None:
+        mrsigner, attributes = identity.mrsigner, identity.attributes
+        source = f"TCB info {info.fmspc} {info.evaluation}, {name}"
+    if module.mrsigner == mrsigner and module.attributes == attributes:
         return []
     pairs = (
-        ("mrsignerseam", module.mrsigner.hex(), identity.mrsigner.hex()),
-        ("seamattributes", module.attributes.hex(), identity.attributes.hex()),
+        ("mrsignerseam", module.mrsigner.hex(), mrsigner.hex()),
+        ("seamattributes", module.attributes.hex(), attributes.hex()),
     )
     remedy = "refuse it: the TDX module is not one that Intel signed for production"
     return [
-        Reason("tdx_module_mismatch", label, got, want, f"TCB info {info.fmspc} {info.evaluation}, {name}", remedy)
-        for label, got, want in pairs
-        if got != want
+        Reason("tdx_module_mismatch", label, got, want, source, remedy) for label, got, want in pairs if got != want
     ]
 
 
@@ -229,13 +246,28 @@ def _revocation(
     chain: Path,
     issuers: tuple[Certificate, ...],
     crls: Sequence[Known | None],
+    revoking: Sequence[tuple[Certificate, Known]],
     collateral: Collateral,
     root: str,
     at: datetime,
 ) -> Step:
-    """Each certificate against its issuer's list. A list that has ceased to be valid still revokes what it revokes."""
-    revoked: list[Reason] = []
+    """Each certificate against the lists of its issuer's.
+
+    Revocations accumulate: what a list once revoked stays revoked, though a later one leaves it out or the list itself
+    has expired. That nothing is revoked, only the newest list says, while it is valid.
+    """
     blind: list[Reason] = []
+    revoked = [
+        Reason(
+            "certificate_revoked",
+            certificate.subject_name,
+            f"serial {certificate.serial:x}",
+            "a certificate that is not revoked",
+            f"{known.id}: revocation list of {certificate.issuer_name}, {stamp(known.valid_from)}",
+            "take the platform out of service: Intel no longer vouches for it",
+        )
+        for certificate, known in revoking
+    ]
     for certificate, issuer, known in zip(chain.certificates, issuers, crls, strict=True):
         crl = known.parsed if known is not None else None
         if known is None or not isinstance(crl, Crl) or not _issued_by(crl, issuer):
@@ -252,18 +284,7 @@ def _revocation(
                 )
             )
             continue
-        if crl.list.revokes(certificate.serial):
-            revoked.append(
-                Reason(
-                    "certificate_revoked",
-                    certificate.subject_name,
-                    f"serial {certificate.serial:x}",
-                    "a certificate that is not revoked",
-                    f"{known.id}: revocation list of {issuer.subject_name}, {stamp(crl.list.this_update)}",
-                    "take the platform out of service: Intel no longer vouches for it",
-                )
-            )
-        elif not known.valid_from <= at <= known.valid_until:
+        if not any(certificate is one for one, _ in revoking) and not known.valid_from <= at <= known.valid_until:
             blind.append(_out_of_time("crl_expired", "crl_not_yet_valid", issuer.subject_name, known, at))
     if revoked:
         detail = f"{revoked[0].component} is revoked"
@@ -273,6 +294,21 @@ def _revocation(
         return Step(StepName.REVOCATION, Outcome.NOT_POSSIBLE, detail, REVOCATION_SOURCE, tuple(blind))
     detail = "none of the chain is in its issuer's revocation list"
     return Step(StepName.REVOCATION, Outcome.PASSED, detail, REVOCATION_SOURCE)
+
+
+def _revoking(
+    chain: Path, issuers: tuple[Certificate, ...], collateral: Collateral, root: str, at: datetime
+) -> list[tuple[Certificate, Known]]:
+    """Which of the chain is revoked, the root's own certificate among them, and by the newest list that says so."""
+    found: list[tuple[Certificate, Known]] = []
+    anchor = root_certificate(chain.root)
+    for certificate, issuer in zip((*chain.certificates, anchor), (*issuers, anchor), strict=True):
+        for known in collateral.every(Kind.INTEL_CRL, f"{root}/{issuer.subject_name}", at):
+            crl = known.parsed
+            if isinstance(crl, Crl) and _issued_by(crl, issuer) and crl.list.revokes(certificate.serial):
+                found.append((certificate, known))
+                break
+    return found
 
 
 def _issued_by(crl: Crl, issuer: Certificate) -> bool:
@@ -315,7 +351,8 @@ def _collateral(
             continue
         if not known.valid_from <= at <= known.valid_until:
             failed.append(_out_of_time("collateral_expired", "collateral_not_yet_valid", label, known, at))
-        failed += _signer_revoked(known, crls, label)
+        lists = [one for crl in crls if crl is not None for one in collateral.every(crl.kind, crl.key, at)]
+        failed += _signer_revoked(known, lists, label)
     tcb_info = info[0].parsed if info[0] is not None else None
     if isinstance(tcb_info, TcbInfo) and one.pck is not None and tcb_info.pceid != one.pck.pceid.hex():
         want = f"PCE id {one.pck.pceid.hex()}"
@@ -331,16 +368,29 @@ def _collateral(
         return Step(StepName.COLLATERAL, Outcome.NOT_POSSIBLE, detail, COLLATERAL_SOURCE, tuple(missing))
     evaluation = tcb_info.evaluation if isinstance(tcb_info, TcbInfo) else None
     detail = f"TCB info {info[1]} of evaluation {evaluation} and QE identity, signed and current"
-    return Step(StepName.COLLATERAL, Outcome.PASSED, detail, COLLATERAL_SOURCE)
+    return Step(StepName.COLLATERAL, Outcome.PASSED, detail, COLLATERAL_SOURCE, _mismatch(tcb_info, identity[0]))
 
 
-def _signer_revoked(known: Known, crls: Sequence[Known | None], component: str) -> list[Reason]:
-    """Has whoever signed the document been revoked by the list of its own issuer? Judged by the root's list."""
+def _mismatch(info: object, identity: Known | None) -> tuple[Reason, ...]:
+    """TCB info of one evaluation beside a QE identity of another: named, and no fault by itself.
+
+    Intel serves each at its newest, and the two numbers differ for weeks (TCB info 20 beside QE identity 19 in August
+    2026); its verifier takes the lower one for the whole (QVL, tcb_eval_ref_num of the supplemental data).
+    """
+    qe = identity.parsed if identity is not None else None
+    if not isinstance(info, TcbInfo) or not isinstance(qe, QeIdentity) or info.evaluation == qe.evaluation:
+        return ()
+    remedy = "fetch both of the same evaluation, if the policy asks for one"
+    return (Reason("evaluation_mismatch", "qe_identity", qe.evaluation, info.evaluation, COLLATERAL_SOURCE, remedy),)
+
+
+def _signer_revoked(known: Known, crls: Sequence[Known], component: str) -> list[Reason]:
+    """Has whoever signed the document been revoked by a list of its own issuer? Judged by the root's lists."""
     signer = known.parsed.signer if isinstance(known.parsed, TcbInfo | QeIdentity) else None
     if signer is None:
         return []
     leaf = signer.leaf
-    return [
+    found = [
         Reason(
             "signer_revoked",
             component,
@@ -350,11 +400,11 @@ def _signer_revoked(known: Known, crls: Sequence[Known | None], component: str) 
             fetch(known.kind, known.key),
         )
         for crl in crls
-        if crl is not None
-        and isinstance(crl.parsed, Crl)
+        if isinstance(crl.parsed, Crl)
         and crl.parsed.list.issuer == leaf.issuer
         and crl.parsed.list.revokes(leaf.serial)
     ]
+    return found[:1]
 
 
 def _status(
@@ -387,4 +437,7 @@ def _status(
         tcb_date=merged.date,
         superseded=merged.superseded,
         document=known.id,
+        launch=merged.launch,
+        current=merged.current,
+        current_module=merged.current_module,
     )
