@@ -13,6 +13,7 @@ from ratchet.evaluation import Evaluation
 from ratchet.event import Json, canonical, digest
 from ratchet.floor import Floor, IntelFloor, accepting, from_data
 from ratchet.grace import GivenGrace, Grace
+from ratchet.standing import HOLD_TIERS, HOLDS
 
 AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
 """Where the values of trustworthiness claims are from."""
@@ -64,6 +65,7 @@ class _Given(BaseModel):
     grace: list[GivenGrace] = []
     reference_values: dict[str, dict[_Hex, str]] = {}
     enrolment: _GivenEnrolment = _GivenEnrolment()
+    holds: dict[str, str] = {}
     floors: dict[str, dict[str, Any]] = {}
 
 
@@ -91,6 +93,7 @@ class Policy:
         grace: for how long a level that went out of date is still good enough (ratchet/grace.py).
         reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
         enrolment: which machines are ours.
+        holds: code of a hold (ratchet/standing.py) -> `warning` or `contraindicated`, where not the default.
         floors: family -> floor in force, each as `bind` gives it.
     """
 
@@ -105,6 +108,7 @@ class Policy:
     grace: tuple[Grace, ...] = ()
     reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     enrolment: Rules = field(default_factory=Rules)
+    holds: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, Floor] = field(default_factory=dict)
     accepted: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Statuses admitted whatever their advisories, sorted."""
@@ -119,6 +123,9 @@ class Policy:
         for status in self.accept:
             if status in NEVER_ACCEPTED:
                 raise ValueError(f"accept: {status} cannot be admitted by a policy")
+        for code, tier in self.holds.items():
+            if code not in HOLDS or tier not in HOLD_TIERS:
+                raise ValueError(f"holds.{code}: {tier!r}; {', '.join(HOLDS)}, each {' or '.join(HOLD_TIERS)}")
         for tee, values in self.reference_values.items():
             for measurement, state in values.items():
                 if state not in STATES:
@@ -178,6 +185,7 @@ class Policy:
             "grace": [rule.to_data() for rule in self.grace],
             "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
             "enrolment": self.enrolment.to_data(),
+            "holds": dict(self.holds),
             "floors": {family: floor.to_data() for family, floor in self.floors.items()},
         }
 

@@ -65,6 +65,9 @@ HOLDS: Mapping[str, Tier] = MappingProxyType(
 )
 """Code of a hold -> the tier that it lowers a machine to, unless the policy says another."""
 
+HOLD_TIERS = (Tier.WARNING.value, Tier.CONTRAINDICATED.value)
+"""What a policy may say of a hold: one that lowers nothing would let an open alert be trusted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:

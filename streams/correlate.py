@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ratchet.approval import DecisionKeys, decision_objection
@@ -24,9 +24,9 @@ class Correlate:
 
     name = "correlate"
 
-    def __init__(self, rules: RuleSet, keys: DecisionKeys) -> None:
-        """`keys` are those whose signatures count on decisions about alerts and machines."""
-        self._correlator = Correlator(rules)
+    def __init__(self, rules: RuleSet, keys: DecisionKeys, holds: Mapping[str, str] | None = None) -> None:
+        """`keys` are those whose signatures count on decisions about alerts and machines; `holds` are the policy's."""
+        self._correlator = Correlator(rules, holds)
         self._keys = keys
 
     def step(self, batch: Sequence[Record], state: State, watermark: datetime) -> list[Output]:

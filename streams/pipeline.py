@@ -56,7 +56,7 @@ def stages(settings: Settings, blobs: Blobs) -> tuple[Stage, ...]:
     return (
         Digest(settings.roots, blobs),
         Verify(settings.roots, settings.policy, blobs, settings.decision_keys),
-        Correlate(settings.rules, settings.decision_keys),
+        Correlate(settings.rules, settings.decision_keys, settings.policy.holds),
         Decide(settings.roots, settings.policy, settings.bounds, blobs, settings.decision_keys),
         RollOut(
             settings.policy,

@@ -32,7 +32,6 @@ from ratchet.correlate.retirement import retire
 from ratchet.event import Event, parse_time, stamp
 from ratchet.reason import Reason
 from ratchet.sigma import Rule, RuleSet
-from ratchet.standing import Tier
 
 ACCUSING = frozenset({"parse", "chain", "revocation", "signature", "binding", "freshness"})
 """Steps whose failure is the evidence's own. `collateral` is the vendor's, or our feed's: it accuses no machine."""
@@ -43,8 +42,8 @@ _UNPROVEN = frozenset({observed.UNPROVEN})
 class Correlator:
     """The rules, and what they make of events. Holds no memory of its own: that is `Memory`'s."""
 
-    def __init__(self, rules: RuleSet, holds: Mapping[str, Tier] | None = None) -> None:
-        """`holds` says to which tier each hold lowers a machine; `ratchet.standing.HOLDS` where it says nothing."""
+    def __init__(self, rules: RuleSet, holds: Mapping[str, str] | None = None) -> None:
+        """`holds` as in the configured policy, which is in force until a change brings another."""
         self._raising = Raising(rules)
         self._machines = Machines(self._raising, holds or {})
 
@@ -56,6 +55,7 @@ class Correlator:
 
     def change(self, memory: Memory, event: Event) -> list[Event]:
         """What the stores are to hold: a loosening is told when it is sent, and until all have proved what ends it."""
+        self._machines.judge_by(memory, event)
         return stores.change(self._raising, memory, event)
 
     def receipt(self, memory: Memory, event: Event) -> list[Event]:
@@ -137,6 +137,7 @@ class Correlator:
             return self._machines.judged_again(memory, signal, at)
         if signal["fresh"] and _revoked(signal):
             return self._machines.revoked(memory, signal, at)
+        # It may still be told under the machine that it proved once (`subject`).
         identity = self._machines.unproven_again(memory, signal)
         if identity is None and not signal["genuine"]:
             return []  # it was unproven before, and said so then

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ratchet.correlate import alerts, bursts
 from ratchet.correlate.memory import Memory
-from ratchet.correlate.observation import Observation, Signal
+from ratchet.correlate.observation import REFUSED, Observation, Signal
 from ratchet.correlate.raising import Raising
 from ratchet.event import Event, Json
 from ratchet.guest import guest_of
@@ -62,6 +62,8 @@ def found(
         elif ends is not None and name in opened and (live := ends(rule)) is not None:
             outputs += alerts.clear(memory, rule, tenant, subject, at, cause=cause, live=live)
     actions = {o["event.action"] for o in seen}
+    if signal["rejudged"]:
+        actions.discard(REFUSED)  # nobody sent anything: it is no burst of forgeries
     return outputs + bursts.count(raising, memory, signal, at, seen[0], actions)
 
 

@@ -41,9 +41,15 @@ _ROLLED_BACK = frozenset({observed.ROLLED_BACK})
 class Machines:
     """What the rules and the policy's holds make of machines."""
 
-    def __init__(self, raising: Raising, holds: Mapping[str, Tier]) -> None:
+    def __init__(self, raising: Raising, holds: Mapping[str, str]) -> None:
         self._raising = raising
-        self._holds = {**standings.HOLDS, **holds}
+        self._holds = holds
+
+    def judge_by(self, memory: Memory, change: Event) -> None:
+        """Keep what the policy in force says of holds (change.due.v1)."""
+        policy = change.data.get("intent", {}).get("policy") or {}
+        if "holds" in policy:
+            memory.put(f"holds/{change.tenant}", policy["holds"])
 
     def proven(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
         """Fresh genuine evidence, seen for the first time."""
@@ -133,8 +139,8 @@ class Machines:
             The machine that it had spoken for; None where it counted for none.
         """
         claims = signal["proof"]["claims"] or {}
-        platform, hinted = claims.get("platform"), f"hint:{signal['hint']}"
-        for identity in (str(platform), hinted) if platform else (hinted,):
+        named = dict.fromkeys((signal["subject"], claims.get("platform"), f"hint:{signal['hint']}"))
+        for identity in map(str, filter(None, named)):
             before = memory.get(_standing(signal["tenant"], identity))
             if before is None:
                 continue
@@ -171,7 +177,9 @@ class Machines:
         if before is None:
             return
         known = _known(memory, tenant, identity)
-        holds = holds_of(known, alerts.opened(memory, tenant, identity), self._holds)
+        said: Mapping[str, str] = memory.get(f"holds/{tenant}") or self._holds
+        tiers = {**standings.HOLDS, **{code: Tier(tier) for code, tier in said.items()}}
+        holds = holds_of(known, alerts.opened(memory, tenant, identity), tiers)
         standing = Standing.from_data(before)
         now = _lapsed(memory, standings.held(standing, holds, at))
         if now is not standing:

@@ -8,6 +8,7 @@
 | `known/<tenant>/<identity>` | firmware marks, and when the machine's due entries lie |
 | `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, sender] |
 | `replay/<tenant>/<replay key>` | the same, of evidence that was signed once, whatever unsigned bytes are around it |
+| `holds/<tenant>` | what the policy in force says of holds: code -> tier |
 | `burst/<rule>/<tenant>/<place>` | senders in trouble there: name -> [time, verdict event] |
 | `loosened/<tenant>/<family>` | latest change of a family whose floor was loosened: {change, waiting: [store]} |
 | `tightened/<tenant>/<change>` | the family whose loosening is over when every store confirms this change |

@@ -29,6 +29,7 @@ from ratchet.correlate import firmware, observation
 from ratchet.event import Event, stamp
 from ratchet.evidence import Outcome, StepName
 from ratchet.guest import guest_of
+from ratchet.policy import Policy
 from ratchet.ports import Record
 from ratchet.standing import GUEST_COUNTS
 from streams.correlate import Correlate
@@ -205,6 +206,22 @@ def test_an_approver_accepts_a_rollback_and_the_marks_follow() -> None:
     assert world.hears(signal(at=NOON + 4 * HOUR, tcb=lower)) == [], "it is what the machine proves now"
     [again] = world.hears(signal(at=NOON + 5 * HOUR, tcb={**MILAN, "reported.snp": 21}))
     assert again.data["facts"]["attestation.was"] == 22
+
+
+def test_the_policy_in_force_says_what_a_hold_lowers_to(world: World) -> None:
+    # given a policy that holds a rollback to be worse than the default does
+    policy = Policy(holds={"firmware_rolled_back": "contraindicated"})
+    data = {"change": "c", "store": "git", "family": "policy", "intent": {"policy": policy.to_data(), "floors": {}}}
+    changed = Event("c" * 64, "/streams/roll-out", "change.due.v1", "git", NOON, "acme", data)
+    world.takes(Record(-1, "changes", changed))
+    # when a machine goes back
+    world.hears(signal(at=NOON + MINUTE), signal(at=NOON + HOUR, tcb={**MILAN, "reported.snp": 22}))
+    # then it is not trusted at all
+    assert standing(world)["tier"] == "contraindicated"
+    assert Policy.from_data(policy.to_data()) == policy
+    for wrong in ({"firmware_rolled_back": "affirming"}, {"anything": "warning"}):
+        with pytest.raises(ValueError, match="holds"):
+            Policy(holds=wrong)
 
 
 # Revocation, strangers, names
