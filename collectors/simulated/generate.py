@@ -121,6 +121,7 @@ class _Dice:
             self._bad_document,
             self._unchallenged,
             self._unendorsed,
+            self._foreign,
         ]
         return self._rng.choices(kinds, k=self._rng.randrange(0, 4)) + self._rng.sample(
             kinds, self._rng.randrange(4, 12)
@@ -232,6 +233,16 @@ class _Dice:
     def _unchallenged(self) -> Events:
         machine = self._machine("sgx", "tdx", "snp")
         return [{"event": "unchallenged-evidence", "at": self._at(), "machine": machine}]
+
+    def _foreign(self) -> Events:
+        """Under a machine's name, or under one of its own; after the day in which first use enrols."""
+        if self._duration < timedelta(hours=28):
+            return []
+        machine, number = self._machine("sgx", "tdx", "snp"), self._rng.randrange(1, 100)
+        name = {"name": f"rented-{number:03d}"} if self._rng.random() < 0.4 else {}
+        at = timedelta(hours=25) + self._rng.random() * (self._duration - timedelta(hours=26))
+        at = timedelta(seconds=int(at.total_seconds()))
+        return [{"event": "foreign-machine", "at": at, "machine": machine, **name}]
 
     def _unendorsed(self) -> Events:
         machines = [n for g, names in self._members.items() for n in names if self._groups[g].get("vcek") != "fetched"]

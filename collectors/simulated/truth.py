@@ -28,12 +28,13 @@ class Limits:
 
     Attributes:
         silent_after: without proof for longer, a machine is silent.
-        name_kept: after that long without proof, the name of a machine is free for another.
+        trusted_for: for how long the policy lets proof count. As long, a machine keeps its name, and its evidence is
+            judged again when what it is judged by changes.
         burst_senders: so many senders of one region, refused within `burst_window`, are a burst.
     """
 
     silent_after: timedelta = timedelta(hours=12)
-    name_kept: timedelta = timedelta(hours=12)
+    trusted_for: timedelta = timedelta(hours=12)
     burst_senders: int = 5
     burst_window: timedelta = timedelta(minutes=30)
 
@@ -74,6 +75,9 @@ def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
     published = histories(scenario)
     for sent in proofs.values():
         facts.update(_of_proofs(scenario, sent, published))
+        for piece, when in _judged_again(scenario, sent, published, limits.trusted_for):
+            if _outdated(scenario, piece, when, published):
+                facts.add(Fact("tcb-out-of-date", piece.machine.name))
     facts.update(Fact("machine-silent", name) for name in _silent(scenario, proofs, limits))
     facts.update(Fact("failure-burst", f"region:{region}") for region in _bursts(refused, limits))
     return frozenset(facts)
@@ -82,7 +86,7 @@ def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
 def _recognised(piece: Piece, proofs: Mapping[str, list[Piece]], limits: Limits) -> str:
     """The rule on a foreign machine: its name is another's where that was seen within the time that a proof counts."""
     seen = [proof.time for proof in proofs.get(piece.sender, ())]
-    return "name-moved" if seen and piece.time - seen[-1] <= limits.name_kept else "machine-unknown"
+    return "name-moved" if seen and piece.time - seen[-1] <= limits.trusted_for else "machine-unknown"
 
 
 def ticks(scenario: Scenario) -> Iterator[datetime]:
@@ -111,6 +115,33 @@ def _of_proofs(
                 highest[component] = max(svn, highest.get(component, 0))
         elif out_of_date(scenario, piece.machine, piece.firmware, piece.time, published):
             yield Fact("tcb-out-of-date", name)
+
+
+def _judged_again(
+    scenario: Scenario,
+    sent: Iterable[Piece],
+    published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
+    trusted_for: timedelta,
+) -> Iterator[tuple[Piece, datetime]]:
+    """The latest piece of each guest of a machine at the time of each of Intel's publications, while it counts."""
+    pieces = list(sent)
+    if not pieces or isinstance(pieces[0].machine.group, SnpGroup):
+        return
+    for when, _ in published[pieces[0].machine.group.fmspc][1:]:
+        latest = {(piece.release, piece.how == "debug"): piece for piece in pieces if piece.time < when}
+        for piece in latest.values():
+            if piece.time + trusted_for > when:
+                yield piece, when
+
+
+def _outdated(
+    scenario: Scenario,
+    piece: Piece,
+    when: datetime,
+    published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
+) -> bool:
+    """Whether a piece shows, judged at another time than its own, firmware that is out of date."""
+    return isinstance(piece.firmware, Tcb) and out_of_date(scenario, piece.machine, piece.firmware, when, published)
 
 
 def out_of_date(
@@ -188,7 +219,10 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
     words: dict[str, dict[tuple[str, bool], _Word]] = defaultdict(dict)
     proofs: dict[str, list[Piece]] = defaultdict(list)
     distrusted: set[str] = set()
+    foreign: set[str] = set()
     for piece in plan(scenario):
+        if isinstance(piece, Piece) and piece.how == "foreign":
+            foreign.add(piece.sender)
         if not isinstance(piece, Piece) or piece.how not in ("honest", "debug"):
             continue
         name = piece.machine.name
@@ -199,7 +233,14 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
         until = piece.time + (BAD_COUNTS if tier == "contraindicated" else trusted_for)
         words[name][piece.release, piece.how == "debug"] = _Word(piece.time, tier, until)
         proofs[name].append(piece)
-    found: dict[str, str] = {}
+    for name, sent in proofs.items():
+        for piece, when in _judged_again(scenario, sent, published, trusted_for):
+            guest = piece.release, piece.how == "debug"
+            word = words[name][guest]
+            if word.at == piece.time and _outdated(scenario, piece, when, published):
+                worse = max(word.tier, "warning", key=_WORSE.index)
+                words[name][guest] = _Word(word.at, worse, word.until)
+    found = {f"{name} (foreign)": "contraindicated" for name in foreign}
     for name, guests in words.items():
         last = max(guests.values(), key=lambda word: word.at)
         live = [word.tier for word in guests.values() if word.until > end]

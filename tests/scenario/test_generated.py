@@ -91,7 +91,7 @@ class World:
             ):
                 self._records += page
             self.standing = {
-                value["hint"]: value["tier"]
+                value["hint"] + " (foreign)" * (value["recognition"] != "ours"): value["tier"]
                 for _, value in database.state("correlate").items()
                 if "trusted_until" in value
             }

@@ -158,7 +158,7 @@ def test_generated_scenarios_are_small_follow_from_their_seed_and_plant_everythi
         assert timedelta(days=1) <= scenario.duration <= timedelta(days=2)
         planted |= {event.event for event in scenario.timeline}
         assert {g.tee for g in scenario.machines.values()} == {"sgx", "tdx", "snp"}
-    assert len(planted) == 13
+    assert len(planted) == 14
 
 
 def test_honest_pieces_come_as_often_as_the_scenario_says() -> None:
