@@ -131,10 +131,23 @@ def stores(place: Home) -> Sequence[PolicyStore]:
 
     opa = place.config.opa
     token = secret(place, opa.token_file, "opa.token_file")
+    if opa.dangerous_plain_http and not token:
+        raise Fault("no-secret", "opa.dangerous_plain_http without opa.token_file", "name a file that holds a token")
     try:
-        return local(place.path, opa_url=opa.url, opa_token=token, tenant=place.config.tenant, head=_head(place))
+        return local(
+            place.path,
+            opa_url=opa.url,
+            opa_token=token,
+            opa_plain_http=opa.dangerous_plain_http,
+            tenant=place.config.tenant,
+            head=_head(place),
+        )
     except ValueError as error:
-        raise Fault("opa", f"{place.said('opa.url')}: {error}", "use https, or an address of this machine") from error
+        raise Fault(
+            "opa",
+            f"{place.said('opa.url')}: {error}",
+            "use https or an address of this machine; docs/configuration.md has opa.dangerous_plain_http",
+        ) from error
     except Unreachable as error:
         raise Fault("store", str(error), "fix that, then start again", Exit.UNREACHABLE) from error
 

@@ -157,6 +157,11 @@ class OpaTable(_Table):
 
     url: str | None = Field(None, description="of its REST interface, such as http://127.0.0.1:8181")
     token_file: str | None = Field(None, description="a file that holds its bearer token")
+    dangerous_plain_http: bool = Field(
+        False,
+        description="speak plain http to an address beyond loopback, such as another container's: whoever can read or "
+        "change that traffic learns the token and forges receipts; needs a token",
+    )
 
 
 class WebhookTable(_Table):

@@ -69,13 +69,15 @@ def entrance(place: Home) -> Served:
 
 
 def bundle(place: Home) -> Served | None:
-    """`GET /ratchet.tar.gz`, ready to run, where ratchet.toml says that it listens.
+    """`GET /ratchet.tar.gz`, ready to run, where ratchet.toml says that it listens; OPA's configuration lies ready.
 
     Raises:
         Fault: the address is taken; others could reach it and nobody said so, or no token keeps them out.
     """
     from ratchet.cli.composition import secret
     from ratchet.cli.http_server import server
+    from streams.stores.keys import BundleKey
+    from streams.stores.opa import configure
     from streams.stores.publish import app
 
     table = place.config.bundle
@@ -84,6 +86,7 @@ def bundle(place: Home) -> Served | None:
     token = secret(place, table.token_file, "bundle.token_file")
     if table.beyond_loopback and not token:
         raise Fault("no-secret", "bundle.beyond_loopback without bundle.token_file", "name a file that holds a token")
+    configure(place.path / "bundles", BundleKey.kept_in(place.path / "keys"))
     listening = listen(table.listen, place.said("bundle.listen"), table.beyond_loopback)
     return server(app(place.path / "bundles" / "ratchet.tar.gz", token), limits(place)), [listening]
 

@@ -37,7 +37,7 @@ def local(
         Unreachable: the bundle's key cannot be read or made.
         ValueError: the URL may not be spoken to.
     """
-    # rego-cpp, dulwich and httpx are not loaded by those who only want another module of this package.
+    # wasmtime, dulwich and httpx are not loaded by those who only want another module of this package.
     from streams.stores.git import GitStore
     from streams.stores.keys import BundleKey
     from streams.stores.opa import OpaStore

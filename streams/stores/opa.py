@@ -19,6 +19,26 @@ from streams.stores.keys import BundleKey
 from streams.stores.rego import Policy, Prover, RegoInProcess, prove
 
 
+def configure(folder: Path, key: BundleKey) -> None:
+    """Write `opa.json` into the bundle's folder: with it an OPA follows the bundle and takes no other key's.
+
+    Done before there is a first bundle, too: until then an OPA that starts with it decides nothing, which every caller
+    takes for a refusal.
+
+    Raises:
+        Unreachable: it cannot be written.
+    """
+    path = folder / "opa.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder / (path.name + ".lock")):
+            settings = configuration(key, key.public_pem())
+            if not path.exists() or path.read_bytes() != settings:
+                replace(path, settings)
+    except OSError as why:
+        raise Unreachable(str(path), str(why)) from why
+
+
 class OpaStore:
     """The bundle file of one tenant.
 
@@ -85,10 +105,7 @@ class OpaStore:
             if current != plan.base:
                 return self._drift(plan.intent.change, plan.base, current)
             replace(self._path, pack(files))
-            settings = configuration(self._key, self._key.public_pem())
-            beside = self._path.with_name("opa.json")
-            if not beside.exists() or beside.read_bytes() != settings:
-                replace(beside, settings)
+            configure(self._path.parent, self._key)
         return Written(self._name, plan.intent, plan.base, target)
 
     def prove(self, done: Written, samples: Samples) -> Receipt | Drifted:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ratchet.cli.composition import stores
+from ratchet.cli.errors import Fault
 from ratchet.cli.home import Home
 from ratchet.cli.main import main
 from ratchet.cli.running import drain, engine
@@ -173,3 +175,18 @@ def test_a_manifest_reads_no_file_beside_its_folder(tmp_path: Path, capsys: Capt
     for action in ("check", "replay"):
         assert main(["corpus", action, str(folder / "MANIFEST.json")]) == 6
         assert "outside the manifest's folder" in capsys.readouterr().err
+
+
+def test_plain_http_to_opa_beyond_loopback_is_asked_for_by_name_and_needs_a_token(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "token").write_text("secret\n")
+    settings = tmp_path / "ratchet.toml"
+    settings.write_text('[opa]\nurl = "http://opa:8181"\ntoken_file = "token"\n')
+    with pytest.raises(Fault) as refused:
+        stores(Home(tmp_path, {}))
+    assert "opa.dangerous_plain_http" in refused.value.next
+    settings.write_text('[opa]\nurl = "http://opa:8181"\ndangerous_plain_http = true\n')
+    with pytest.raises(Fault, match="without opa.token_file"):
+        stores(Home(tmp_path, {}))
+    settings.write_text('[opa]\nurl = "http://opa:8181"\ndangerous_plain_http = true\ntoken_file = "token"\n')
+    assert [store.name for store in stores(Home(tmp_path, {}))] == ["git", "opa"]

@@ -25,7 +25,7 @@ from streams.stores.bundle import BadBundle, contents, opened, pack, unpack
 from streams.stores.git import GitStore
 from streams.stores.keys import BundleKey
 from streams.stores.layout import files_of, served
-from streams.stores.opa import OpaStore
+from streams.stores.opa import OpaStore, configure
 from streams.stores.publish import app
 from streams.stores.rego import Decision, Policy, RegoInProcess
 
@@ -212,6 +212,16 @@ def test_an_opa_configuration_lies_beside_it(world: World) -> None:
     settings_ = json.loads((world.path.parent / "opa.json").read_text())
     assert settings_["bundles"]["ratchet"]["signing"] == {"keyid": world.key.id}
     assert settings_["keys"][world.key.id]["key"] == (world.folder / "keys" / "bundle.pub.pem").read_text()
+
+
+def test_the_configuration_is_there_before_the_first_bundle(world: World) -> None:
+    # so that an OPA can start, and admits nothing, until somebody approves the first floor
+    configure(world.path.parent, world.key)
+    configure(world.path.parent, world.key)
+    early = (world.path.parent / "opa.json").read_bytes()
+    assert not world.path.exists()
+    world.brought("c1", 24, None)
+    assert (world.path.parent / "opa.json").read_bytes() == early
 
 
 def test_what_git_does_not_hold_is_not_served(world: World) -> None:
