@@ -186,7 +186,7 @@ def test_plain_http_to_opa_beyond_loopback_is_asked_for_by_name_and_needs_a_toke
         stores(Home(tmp_path, {}))
     assert "opa.dangerous_plain_http" in refused.value.next
     settings.write_text('[opa]\nurl = "http://opa:8181"\ndangerous_plain_http = true\n')
-    with pytest.raises(Fault, match="without opa.token_file"):
+    with pytest.raises(Fault, match=r"without opa\.token_file"):
         stores(Home(tmp_path, {}))
     settings.write_text('[opa]\nurl = "http://opa:8181"\ndangerous_plain_http = true\ntoken_file = "token"\n')
     assert [store.name for store in stores(Home(tmp_path, {}))] == ["git", "opa"]
