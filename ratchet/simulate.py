@@ -172,7 +172,7 @@ def effect(
     for guest in sorted(fleet, key=_place):
         if family is not None and guest["family"] != family:
             continue
-        if at is not None and unseen_after is not None and parse_time(guest["time"]) <= at - unseen_after:
+        if at is not None and unseen_after is not None and parse_time(seen_at(guest)) <= at - unseen_after:
             unseen.append(_hit(guest, ()))
             continue
         considered += 1
@@ -231,6 +231,11 @@ def _more(some: tuple[Reason, ...], others: tuple[Reason, ...]) -> tuple[Reason,
 
 def _place(guest: Mapping[str, Json]) -> tuple[str, str, str]:
     return str(guest["subject"]), str(guest["hint"]), guest_name(guest)
+
+
+def seen_at(signal: Mapping[str, Json]) -> str:
+    """When the guest attested: the time of its evidence, also where that was judged again later."""
+    return str(signal.get("received") or signal["time"])
 
 
 def guest_name(signal: Mapping[str, Json]) -> str:

@@ -46,7 +46,7 @@ from ratchet.evaluation import choose
 from ratchet.event import BlobId, Event, Json, canonical, derived_id, digest, parse_time, stamp
 from ratchet.floor import Floor, IntelFloor, floor_hash, floors_from, from_data, is_open, open_floor
 from ratchet.ports import Blobs, Record
-from ratchet.simulate import Blast, Bounds, effect, guest_name, samples_of
+from ratchet.simulate import Blast, Bounds, effect, guest_name, samples_of, seen_at
 from ratchet.tighten import attainable, same_effect, succeeds, tightens
 from streams.letters import dead
 from streams.stage import Output, State
@@ -194,7 +194,7 @@ class Decide:
         if signal["genuine"] is not True or signal.get("fresh") is not True or not isinstance(signal["family"], str):
             return []
         tenant, family, identity = signal["tenant"], signal["family"], signal["subject"]
-        if signal["time"] <= (state.get(f"retired/{tenant}/{identity}") or ""):
+        if seen_at(signal) <= (state.get(f"retired/{tenant}/{identity}") or ""):
             return []
         key = f"machine/{tenant}/{identity}/{guest_name(signal)}"
         kept = state.get(key)
@@ -214,10 +214,10 @@ class Decide:
         nobody would believe it any more.
         """
         lasts = timedelta(seconds=self._policy_of(signal["tenant"], state).trusted_for)
-        old = stamp(parse_time(signal["time"]) - lasts)
+        old = stamp(parse_time(seen_at(signal)) - lasts)
         prefix = f"machine/{signal['tenant']}/{signal['subject']}/{signal['hint']}/"
         for other, value in list(state.scan(prefix)):
-            if other != key and value["time"] <= old:
+            if other != key and seen_at(value) <= old:
                 state.delete(other)
 
     def _wanted(self, tenant: str, family: str, policy: Policy, at: datetime, state: State) -> Floor | None:
@@ -377,7 +377,7 @@ def _verdict(floor: Floor, before: Floor | None, tightening: bool, blast: Blast,
             f"stays in force; {effect}",
         )
     if not tightening:
-        return False, f"waits for a quorum: it lets in what the floor in force refuses; {effect}"
+        return False, f"waits for a quorum: it lets in what the floor in force refuses, and ends by itself; {effect}"
     if not floor.provenance.exact:
         return (
             False,

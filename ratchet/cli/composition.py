@@ -60,12 +60,20 @@ def policy(place: Home) -> Policy:
         Fault: names the key.
     """
     from ratchet.appraise import Policy
+    from ratchet.approval import DecisionKeys, configuration_objection, public_key
 
     configured = configured_policy(place)
     if not place.database_path.is_file():
         return configured
-    record = place.reader().policy(place.config.tenant)
-    return configured if record is None else Policy.from_data(record["policy"])
+    reader, tenant = place.reader(), place.config.tenant
+    record = reader.policy(tenant)
+    if record is not None:
+        return Policy.from_data(record["policy"])
+    # On the log, and not taken up yet: the first one is in force all the same.
+    said = [one.event for one in reversed(reader.history("decisions", "policy", 1000)) if one.event.tenant == tenant]
+    keys = DecisionKeys(operators=(public_key(place.operator_key()),) if said else ())
+    first = next((event for event in said if configuration_objection(keys, event) is None), None)
+    return configured if first is None else Policy.from_data(first.data["policy"])
 
 
 def configured_policy(place: Home) -> Policy:

@@ -21,7 +21,7 @@ from ratchet.event import Json
 PREFIX = "RATCHET_"
 NOT_KEYS = frozenset(
     {"RATCHET_DATA", "RATCHET_TRACEBACK", "RATCHET_REQUIRE", "RATCHET_CORPUS", "RATCHET_FEEDS", "RATCHET_OPA"}
-    | {"RATCHET_CHROMIUM"}
+    | {"RATCHET_CHROMIUM", "RATCHET_SEED"}
 )
 """Variables of ours that are no configuration keys."""
 

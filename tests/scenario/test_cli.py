@@ -141,9 +141,15 @@ def test_floors_say_where_they_come_from(ratchet: Any) -> None:
     assert "/tcbInfo/tcbLevels" in ratchet("floors")[1]
 
 
-def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, ratchet: Any) -> None:
+def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, ratchet: Any, tmp_path: Path) -> None:
+    review = {"format": "application/vnd.ratchet.advisory+json", "version": 1, "vendor": "AMD", "title": "A test"}
+    review |= {"bulletin": "AMD-SB-9041", "url": "https://amd.example/sb", "reviewer": "Ada Lovelace"}
+    review |= {"published": "2026-01-01T00:00:00Z", "reviewed_at": "2026-01-01T12:00:00Z"}
+    review |= {"floors": [{"family": "snp/Genoa", "minima": [{"tcb": {"reported.snp": 1}}]}]}
+    (tmp_path / "review.json").write_text(json.dumps(review))
+    assert ratchet("ingest", "--run", str(tmp_path / "review.json"))[0] == 0
     waiting = rows(ratchet("proposals", "--json", "--state", "proposed")[1])
-    assert waiting, "the scenario has a proposal that waits"
+    assert waiting, "what a person read waits for approval"
     id = waiting[0]["proposal"]["proposal"]
     assert ratchet("approve", id[:10], "--as", "mallory", "--yes")[0] == 4
     assert ratchet("approve", id[:10], "--as", "demo", "--dry-run")[0] == 0

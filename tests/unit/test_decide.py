@@ -477,3 +477,17 @@ def test_another_policy_in_force_wants_another_floor(ice_lake: dict[int, bytes])
     changed.event.data["intent"]["policy"] = replace(POLICY, evaluation="early").to_data()  # type: ignore[index]
     (moved,) = world.step(changed)
     assert (moved.data["before"]["evaluation"], moved.data["floor"]["evaluation"]) == (17, 19)
+
+
+def test_what_was_judged_again_was_not_seen_again() -> None:
+    """A verdict that was judged again has the time of its cause; its guest attested when its evidence came."""
+    world = World()
+    long_ago = stamp(AT - timedelta(days=30))
+    world.step(signals(snp("gone", 20, AT, received=long_ago, rejudged="c1"), snp("here", 20)))
+    world.step(decided("retired", "chip:sold", {"identity": "chip:sold", "comment": ""}, AT))
+    later = AT + timedelta(minutes=1)
+    world.step(signals(snp("sold", 20, later, received=stamp(AT - timedelta(minutes=1)), rejudged="c1")))
+    (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + timedelta(hours=1)))
+    blast = made.data["blast"]
+    assert [one["hint"] for one in blast["refused"]] == ["here"]
+    assert [one["hint"] for one in blast["unseen"]] == ["gone"]
