@@ -7,13 +7,14 @@ from datetime import datetime
 
 from ratchet.event import Event, delivery_id
 from ratchet.evidence import MAX_EVIDENCE, Format
+from ratchet.evidence.freshness import MAX_KEY, MIN_CHALLENGE
 from ratchet.ports import Blobs, Log
 
 MAX_DOCUMENT = 8 * 1024 * 1024
 """Bytes of a vendor document; the largest real one (a CRL, a collateral bundle) is below 300 KiB."""
 
-MIN_CHALLENGE, MAX_CHALLENGE = 16, 64
-"""Bytes: fewer could be met by chance or be tried in advance (RFC 9334, 10.2), more does report data not hold."""
+MAX_CHALLENGE = 64
+"""Bytes; more does report data not hold. The least is `ratchet.evidence.freshness.MIN_CHALLENGE`."""
 
 
 class Rejected(ValueError):
@@ -35,6 +36,7 @@ class Delivery:
         format: what the sender says it is.
         endorsements: certificates beside it.
         challenge: what the collector asked to be bound.
+        key: the public key (DER) or run-time data that the sender says is bound, alone or with the challenge.
         region, workload: what the sender says of it, for grouping.
         vouched: the configuration trusts this sender to deliver fresh evidence alone; never the sender's own word.
     """
@@ -45,9 +47,15 @@ class Delivery:
     format: Format | None = None
     endorsements: tuple[bytes, ...] = ()
     challenge: bytes | None = None
+    key: bytes | None = None
     region: str | None = None
     workload: str | None = None
     vouched: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that it brings."""
+        return len(self.raw) + sum(len(one) for one in self.endorsements) + len(self.key or b"")
 
 
 def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str, at: datetime) -> tuple[Event, bool]:
@@ -73,6 +81,7 @@ def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str,
         "format": delivery.format.value if delivery.format else None,
         "endorsements": [blobs.put(one) for one in delivery.endorsements],
         "challenge": delivery.challenge.hex() if delivery.challenge is not None else None,
+        "key": delivery.key.hex() if delivery.key is not None else None,
         "vouched": delivery.vouched,
         "delivery": delivery.id,
         "hint": {
@@ -125,10 +134,12 @@ def _bounded(delivery: Delivery) -> None:
     ):
         if not least <= len(text) <= most or not text.isprintable():
             raise Rejected(what, f"{what} has {least} to {most} printable characters")
-    size = len(delivery.raw) + sum(len(one) for one in delivery.endorsements)
+    size = delivery.size
     if size > 4 * MAX_EVIDENCE:
         raise Rejected("too-large", f"{size} bytes of evidence and endorsements: at most {4 * MAX_EVIDENCE}")
     if len(delivery.endorsements) > 8:
         raise Rejected("endorsements", "at most 8 endorsements")
     if delivery.challenge is not None and not MIN_CHALLENGE <= len(delivery.challenge) <= MAX_CHALLENGE:
         raise Rejected("challenge", f"a challenge has {MIN_CHALLENGE} to {MAX_CHALLENGE} bytes")
+    if delivery.key is not None and not 1 <= len(delivery.key) <= MAX_KEY:
+        raise Rejected("key", f"a key has 1 to {MAX_KEY} bytes")

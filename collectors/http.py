@@ -4,12 +4,13 @@ One request is one delivery: a JSON object
 
     {"delivery": "id given before the first send", "name": "who it is", "evidence": "base64",
      "format"?: "sgx-quote | tdx-quote | snp-report", "endorsements"?: ["base64"], "challenge"?: "hex",
-     "region"?: "…", "workload"?: "…"}
+     "key"?: "base64", "region"?: "…", "workload"?: "…"}
 
 or the raw bytes with `Content-Type: application/octet-stream` or `application/vnd.ratchet.<format>` (the media type in
 which a RATS CMW record carries them) and the rest in `Ratchet-Delivery`, `Ratchet-Name`, `Ratchet-Challenge`,
-`Ratchet-Region` and `Ratchet-Workload` headers. The same delivery id again is a retry: it changes nothing and is
-answered the same.
+`Ratchet-Key`, `Ratchet-Region` and `Ratchet-Workload` headers. `key` is the public key (DER) or the run-time data that
+the attester bound into report data; anybody may send it, for report data say whether it is so. The same delivery id
+again is a retry: it changes nothing and is answered the same.
 
 A challenge proves that evidence is fresh only where the attester did not choose it (RFC 9334, 10.2). So only a sender
 that is configured as one that gives challenges, a collector that made it and asked for the evidence, may say what it
@@ -232,14 +233,18 @@ class Entrance:
         event, _ = self._accept(sender, kept)
         assert self._relying is not None  # its route is there
         evidence = Evidence(
-            delivery.raw, format=delivery.format, endorsements=delivery.endorsements, challenge=delivery.challenge
+            delivery.raw,
+            format=delivery.format,
+            endorsements=delivery.endorsements,
+            challenge=delivery.challenge,
+            key=delivery.key,
         )
         answer = self._relying(evidence, audience, self._now())
         return JSONResponse({**answer, "evidence": event.id}, headers=_HEADERS)
 
     def _accept(self, sender: Sender, delivery: Delivery) -> tuple[Event, bool]:
         delivery = replace(delivery, vouched=sender.vouches_freshness)
-        if wait := self._take_bytes(sender, len(delivery.raw) + sum(len(one) for one in delivery.endorsements)):
+        if wait := self._take_bytes(sender, delivery.size):
             raise _Quota(wait)
         source = f"/collectors/http/{sender.name}"
         return accept(delivery, self._log, self._blobs, source, self._tenant, self._now())
@@ -309,6 +314,7 @@ _ONCE = (
     "ratchet-delivery",
     "ratchet-name",
     "ratchet-challenge",
+    "ratchet-key",
     "ratchet-region",
     "ratchet-workload",
 )
@@ -350,6 +356,7 @@ def _read(request: Request, body: bytes) -> Delivery:
         raw=body,
         format=media.get(kind),
         challenge=_hex(h.get("ratchet-challenge")),
+        key=_base64(h["ratchet-key"], "ratchet-key") if "ratchet-key" in h else None,
         region=h.get("ratchet-region"),
         workload=h.get("ratchet-workload"),
     )
@@ -385,6 +392,7 @@ def _delivery(said: Mapping[str, Json]) -> Delivery:
         format=Format(name) if name else None,
         endorsements=tuple(_base64(one, "endorsements") for one in endorsements),
         challenge=_hex(_text(said, "challenge")),
+        key=_base64(said["key"], "key") if said.get("key") is not None else None,
         region=_text(said, "region"),
         workload=_text(said, "workload"),
     )
@@ -402,7 +410,7 @@ def _no_constant(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
 
 
-_KEYS = frozenset({"delivery", "name", "evidence", "format", "endorsements", "challenge", "region", "workload"})
+_KEYS = frozenset({"delivery", "name", "evidence", "format", "endorsements", "challenge", "key", "region", "workload"})
 
 
 def _text(said: Mapping[str, Json], key: str) -> str | None:

@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _ear(args: argparse.Namespace, endorsements: tuple[bytes, ...], challenge: bytes | None) -> Exit:
     """A token for one piece of evidence, signed with the keys of the data directory: the token alone is printed."""
-    from collectors.delivery import MIN_CHALLENGE
     from ratchet.cli.evidence_file import read, read_evidence
     from ratchet.cli.relying import RelyingParties
     from ratchet.ear import PROOF_AUDIENCE
     from ratchet.evidence import Evidence
+    from ratchet.evidence.freshness import MIN_CHALLENGE
 
     if len(args.files) != 1 or args.policy or args.at or args.collateral:
         why = "a token is about one file, now, by the policy and the documents of the data directory"

@@ -93,6 +93,16 @@ def test_a_piece_of_evidence_is_on_disk_when_it_is_answered(world: World) -> Non
     assert event["data"]["challenge"] == CHALLENGE
 
 
+def test_a_key_that_the_agent_binds_is_kept_with_its_evidence(world: World) -> None:
+    """A header or a member; whether report data hold it is verified, so anybody may send one."""
+    key = b"\x30\x59 public key"
+    text = base64.b64encode(key).decode()
+    raw = {"content-type": "application/octet-stream", "ratchet-delivery": "d-2", "ratchet-name": "n01"}
+    assert world.send(json=piece(key=text)).status_code == 201
+    assert world.send(content=b"quote", headers={**raw, "ratchet-key": text}).status_code == 201
+    assert [event["data"]["key"] for event in world.events()] == [key.hex()] * 2
+
+
 def test_who_gives_no_challenges_cannot_say_that_one_was_met(tmp_path: Path) -> None:
     """An attester that named its own challenge would make evidence of last year fresh."""
     world = World(tmp_path / "ratchet.db", asks=False)
@@ -174,6 +184,10 @@ def test_who_has_no_token_is_refused_and_leaves_no_trace(world: World, token: st
         (piece(challenge="zz"), "not-hex"),
         (piece(challenge="00" * 65), "challenge"),
         (piece(challenge="00" * 15), "challenge"),
+        (piece(key="not base64!"), "not-base64"),
+        (piece(key=7), "not-base64"),
+        (piece(key=""), "key"),
+        (piece(key=base64.b64encode(bytes(8193)).decode()), "key"),
         (piece(delivery=7), "not-text"),
         (piece(name=["node-3"]), "not-text"),
         (piece(format=True), "not-text"),
