@@ -12,6 +12,7 @@ is a loosening: so a new key of the policy can make this module too strict, neve
 | `minimum_evaluation`, `evaluation` | a number rises |
 | `trusted_for` | shorter |
 | `grace` | a rule is taken out |
+| `holds` | a machine is lowered to `contraindicated` |
 | `production`, `enrolment.required` | it becomes true |
 | `enrolment.window` | shorter |
 | `name` | always: it judges nothing |
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ratchet import tighten
 from ratchet.event import Json, canonical
 from ratchet.floor import Floor, from_data
-from ratchet.policy import KNOWN, STATES, Policy
+from ratchet.policy import CONTRAINDICATED, KNOWN, STATES, Policy
 
 POLICY = "policy"
 """The family of a proposal that changes the policy beside the floors."""
@@ -160,7 +161,10 @@ def _listed(advisories: set[str]) -> str:
 def _requirements(key: str, new: Json, old: Json) -> _Told:
     after, before = _leaves(new), _leaves(old)
     for place in sorted({*after, *before}):
-        if place not in before:
+        if place.rpartition(".")[2] == "unattested" and not _same(after.get(place), before.get(place)):
+            # What becomes of evidence that cannot say: refusing it is the stricter of the two.
+            yield f"{key}: {place} is {_short(after.get(place))}", after.get(place) != "refuse"
+        elif place not in before:
             yield f"{key}: {place} must be {_short(after[place])}", False
         elif place not in after:
             yield f"{key}: {place} need no longer be {_short(before[place])}", True
@@ -232,11 +236,22 @@ def _enrolment(key: str, new: Json, old: Json) -> _Told:
         yield from tell(f"{key}.{name}", a, b)
 
 
+def _holds(key: str, new: Json, old: Json) -> _Told:
+    after, before = new or {}, old or {}
+    for code in sorted({*after, *before}):
+        if after.get(code) != before.get(code):
+            yield (
+                f"{key}: {code} lowers to {after.get(code, 'the default')}, not to {before.get(code, 'the default')}",
+                after.get(code) != CONTRAINDICATED,
+            )
+
+
 _TELLERS: Mapping[str, Callable[[str, Json, Json], _Told]] = {
     "accept": _accept,
     "enrolment": _enrolment,
     "evaluation": _number(higher_is_tighter=True),
     "grace": _taken_out_is_tighter,
+    "holds": _holds,
     "may_be_impossible": _taken_out_is_tighter,
     "minimum_evaluation": _number(higher_is_tighter=True),
     "name": _neutral,
