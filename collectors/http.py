@@ -30,6 +30,7 @@ import hashlib
 import hmac
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -136,6 +137,7 @@ class Entrance:
         self._log, self._blobs, self._tenant, self._now, self._monotonic = log, blobs, tenant, now, monotonic
         self._buckets: dict[str, _Bucket] = {s.name: _Bucket(float(s.burst)) for s in senders}
         self._room, self._relying = room, relying
+        self._counting = threading.Lock()
         today = now().astimezone(UTC).date()
         self._days = {s.name: _Day(today, taken.get(s.name, 0)) for s in senders}
 
@@ -283,12 +285,13 @@ class Entrance:
     def _take_bytes(self, sender: Sender, size: int) -> int:
         """Take them from the sender's day; else how many seconds until there is a new one."""
         now, day = self._now().astimezone(UTC), self._days[sender.name]
-        if now.date() > day.date:
-            day.date, day.taken = now.date(), 0
-        if day.taken + size > sender.bytes_per_day:
-            midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
-            return max(1, math.ceil((midnight - now).total_seconds()))
-        day.taken += size
+        with self._counting:
+            if now.date() > day.date:
+                day.date, day.taken = now.date(), 0
+            if day.taken + size > sender.bytes_per_day:
+                midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+                return max(1, math.ceil((midnight - now).total_seconds()))
+            day.taken += size
         return 0
 
 
