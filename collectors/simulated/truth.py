@@ -73,6 +73,8 @@ def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
         else:
             proofs[name].append(piece)
     published = histories(scenario)
+    # What it proved last is judged again when the list comes that names its certificate.
+    facts.update(Fact("certificate-revoked", name) for name in revoked if proofs.get(name))
     for sent in proofs.values():
         facts.update(_of_proofs(scenario, sent, published))
         for piece, when in _judged_again(scenario, sent, published, limits.trusted_for):
@@ -127,7 +129,10 @@ def _judged_again(
     pieces = list(sent)
     if not pieces or isinstance(pieces[0].machine.group, SnpGroup):
         return
+    gone = next((at for at, name in revocations(scenario) if name == pieces[0].machine.name), scenario.end)
     for when, _ in published[pieces[0].machine.group.fmspc][1:]:
+        if when >= gone:
+            return  # a machine whose certificate is revoked is that, and nothing else
         latest = {(piece.release, piece.how == "debug"): piece for piece in pieces if piece.time < when}
         for piece in latest.values():
             if piece.time + trusted_for > when:
@@ -218,7 +223,6 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
     published = histories(scenario)
     words: dict[str, dict[tuple[str, bool], _Word]] = defaultdict(dict)
     proofs: dict[str, list[Piece]] = defaultdict(list)
-    distrusted: set[str] = set()
     foreign: set[str] = set()
     for piece in plan(scenario):
         if isinstance(piece, Piece) and piece.how == "foreign":
@@ -227,7 +231,6 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
             continue
         name = piece.machine.name
         if name in revoked and piece.time >= revoked[name]:
-            distrusted.add(name)
             continue
         tier = _tier(scenario, piece, published)
         until = piece.time + (BAD_COUNTS if tier == "contraindicated" else trusted_for)
@@ -247,7 +250,7 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
         tier = max(live, key=_WORSE.index, default="contraindicated" if last.tier == "contraindicated" else "none")
         if tier == "affirming" and _fallen(proofs[name]):
             tier = "warning"
-        found[name] = "contraindicated" if name in distrusted else tier
+        found[name] = "contraindicated" if name in revoked else tier
     return found
 
 

@@ -213,6 +213,8 @@ class Machines:
             _again(memory, kind, tenant, identity, limit)
             return []
         _again(memory, kind, tenant, identity, None)
+        if _known(memory, tenant, identity)["unrecognised"]:
+            return []  # whoever is none of ours may stay away
         seen = observed.of_standing(standing, observed.SILENT, stamp(at))
         seen["attestation.silent_hours"] = (at - standing.seen) // timedelta(hours=1)
         if not rule.matches(seen):

@@ -275,6 +275,14 @@ def test_a_machine_that_is_not_ours_is_alerted_and_not_trusted(
     assert (standing(world)["tier"], standing(world)["holds"]) == ("affirming", [])
 
 
+def test_a_machine_that_is_not_ours_is_not_missed(world: World) -> None:
+    not_ours = {"recognition": "stranger", "tier": "contraindicated", "trusted_until": None}
+    world.hears(signal(**not_ours, reasons=["machine_not_enrolled"]))
+    for hour in range(1, 30):
+        world.ticks(NOON + hour * HOUR)
+    assert world.rules() == {"machine-unknown"}
+
+
 # Judged again
 
 
