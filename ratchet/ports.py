@@ -218,7 +218,10 @@ class Reader(Protocol):
         """Floors in force, with provenance, by family."""
 
     def policy(self, tenant: str) -> Mapping[str, Json] | None:
-        """The policy in force beside the floors: {policy, proposal, change, since, stores}; None before the first."""
+        """The policy in force beside the floors: {policy, floors, proposal, change, since, stores}; None before the first.
+
+        `floors` are those that were configured with the first policy: each holds until a proposal changes it.
+        """
 
     def judged_by(self, tenant: str) -> Mapping[str, Json] | None:
         """What evidence is judged by: {change, policy, floors} of the last change; None before the first."""

@@ -15,7 +15,8 @@ Rules, each of which the tests hold it to:
    does not.
 4. Going back takes the quorum where it lets in what the floor in force refuses, else one approval.
 5. A loosening ends by itself, also one that came of going back: at `expires` the floor that it loosened returns. Only a
-   floor that never came into force does not return: it was loosened before it refused anybody.
+   floor that never came into force does not return: it was loosened before it refused anybody. What the vendor itself
+   replaced does not return either, nor a policy that knew fewer images (`ratchet.amendment.lasts`): `Confirm` says so.
 6. No event raises, whatever the state: what makes no sense in it changes nothing, and says so in a `Note`.
 
 Shadow and canary are not entered yet; they have their places in the table.

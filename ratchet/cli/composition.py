@@ -54,7 +54,7 @@ def _der(data: bytes) -> bytes:
 def policy(place: Home) -> Policy:
     """The appraisal policy in force, where the log has one; until the first start the configured one.
 
-    Without floors once it is on the log: which are in force is the stages' to know.
+    With the floors that were configured first: those that proposals put in force are the stages' to know.
 
     Raises:
         Fault: names the key.
@@ -68,7 +68,7 @@ def policy(place: Home) -> Policy:
     reader, tenant = place.reader(), place.config.tenant
     record = reader.policy(tenant)
     if record is not None:
-        return Policy.from_data(record["policy"])
+        return Policy.from_data({**record["policy"], "floors": record["floors"]})
     # On the log, and not taken up yet: the first one is in force all the same.
     said = [one.event for one in reversed(reader.history("decisions", "policy", 1000)) if one.event.tenant == tenant]
     keys = DecisionKeys(operators=(public_key(place.operator_key()),) if said else ())

@@ -51,12 +51,12 @@ class RelyingParties:
     """
 
     def __init__(self, place: Home) -> None:
-        from ratchet.cli.composition import configured_policy, roots
+        from ratchet.cli.composition import policy, roots
         from ratchet.collateral import Collateral
 
         self._place = place
         self._roots = roots(place)
-        self._configured = configured_policy(place)
+        self._configured = policy(place)
         self._collateral: Collateral = Collateral(self._roots)
         self._read_to = 0
         self._one_at_a_time = threading.Lock()  # requests come in several threads; the documents are read by one

@@ -191,9 +191,11 @@ class SqliteReader:
 
     def policy(self, tenant: str) -> Mapping[str, Json] | None:
         """The policy in force beside the floors; None where none was put on the log."""
-        rows = self._rows("SELECT value FROM state WHERE stage = 'roll-out' AND key = ?", f"policy/{tenant}")
-        found: Mapping[str, Json] | None = json.loads(rows[0][0]) if rows else None
-        return found
+        where = "SELECT value FROM state WHERE stage = 'roll-out' AND key = ?"
+        rows, first = self._rows(where, f"policy/{tenant}"), self._rows(where, f"configured/{tenant}")
+        if not rows:
+            return None
+        return {**json.loads(rows[0][0]), "floors": json.loads(first[0][0])["floors"] if first else {}}
 
     def judged_by(self, tenant: str) -> Mapping[str, Json] | None:
         """What the verify stage judges evidence by; None before the first change."""

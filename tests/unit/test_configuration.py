@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from ratchet.cli.composition import policy
 from ratchet.cli.configuration import load, markdown, schema
 from ratchet.cli.errors import Fault
+from ratchet.cli.home import Home
+from ratchet.cli.running import drain
+from ratchet.floor import AmdFloor, Minimum
+from ratchet.provenance import Provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,3 +74,22 @@ def test_the_schema_forbids_what_is_not_a_key() -> None:
     said = schema()
     assert said["additionalProperties"] is False
     assert "senders" in said["$defs"]["EntranceTable"]["properties"]
+
+
+def test_a_changed_configuration_is_not_in_force_at_the_next_start(tmp_path: Path) -> None:
+    floor = AmdFloor(
+        family="snp/Genoa",
+        minima=(Minimum(tcb={"reported.snp": 9}),),
+        provenance=Provenance(documents=(), pointer="", rule="test/1", reviewed_by="Ada"),
+    )
+    floors = {"RATCHET_POLICY__FLOORS": json.dumps({"snp/Genoa": floor.to_data()})}
+    (tmp_path / "ratchet.toml").write_text("[policy]\ntrusted_for = 3600\n")
+    tmp_path.chmod(0o700)
+    drain(Home(tmp_path, floors))
+    (tmp_path / "ratchet.toml").write_text("[policy]\ntrusted_for = 7200\n")
+    for _ in range(2):  # at the start, and after it
+        now = policy(Home(tmp_path, {}))
+        assert (now.trusted_for, dict(now.floors)) == (3600, {"snp/Genoa": floor})
+        drain(Home(tmp_path, {}))
+    waiting = [row["proposal"]["family"] for row in Home(tmp_path, {}).reader().proposals("proposed")]
+    assert waiting == ["policy"]
