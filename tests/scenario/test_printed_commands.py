@@ -99,6 +99,7 @@ class World:
         for given in reader.search("topic:documents", 1000):
             data = given.event.data
             self._document(str(data["document"]), reader.blob(BlobId(data["blob"])) or b"")
+        self.write("machines.txt", f"# rack 4\n{self.identity} node-3\n".encode())
         self.write("noise.json", b'{"tcbInfo": [[[')
         assert main(["ingest", "--run", "--data", str(self.data), str(folder / "noise.json")]) == 0
         self.letter = Home(self.data, {}).reader().dead_letters().rows[0]["blob"]
