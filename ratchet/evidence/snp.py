@@ -96,12 +96,12 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
     memo = collateral.memo
     endorsed = _endorsed(evidence, memo)
     checks = Checks(collateral.refused)
-    search = _Search(report, endorsed, collateral, at, checks)
+    search = _Search(raw, blob, report, endorsed, collateral, at, checks)
     leaf, way = search.best()
     proven = isinstance(way, Path)
     product = report.product if report.version >= 3 else leaf.product if leaf and proven else None
     revocation, crls, stale = _revocation(leaf, way, collateral, at, checks)
-    signature = _signature_step(report, raw, leaf, blob, checks)
+    signature = _signature_step(report, leaf, search)
     other = _for_other_firmware(report, leaf) if proven and signature.outcome is Outcome.FAILED else None
     if other is not None:
         signature = _wrong_key(StepName.SIGNATURE, _SIGNATURE_SPEC, other)
@@ -225,8 +225,17 @@ class _Search:
     """Which endorsement key belongs to the report, and how it leads to a root."""
 
     def __init__(
-        self, report: SnpReport, endorsed: _Endorsed, collateral: Collateral, at: datetime, checks: Checks
+        self,
+        raw: bytes,
+        blob: BlobId,
+        report: SnpReport,
+        endorsed: _Endorsed,
+        collateral: Collateral,
+        at: datetime,
+        checks: Checks,
     ) -> None:
+        self.raw, self.blob = raw, blob
+        self._held: dict[object, bool | None] = {}
         self.report = report
         self.checks = checks
         self.endorsed = endorsed
@@ -239,14 +248,16 @@ class _Search:
         """The key that fits best, one that leads to a trusted root before others that fit as well.
 
         A key whose issuer is not proven displaces none: what came beside the report is tried first, then what is known
-        among collateral. Only where no key that fits in everything leads to a root, one that fits less may be shown.
+        among collateral. One that is known counts in the place of a sent one only where it did sign the report; else
+        what was sent is shown, and what is wrong with it. Only where no key that fits in everything leads to a root,
+        one that fits less may be shown.
         """
         leaves = [leaf for leaf in self.endorsed.leaves if self._fit(leaf) == _PERFECT]
         ways: list[tuple[amd.Vek, Path | NoPath]] = []
         for source in (leaves, self._from_collateral()):
             for leaf in source:
                 way = self._way(leaf)
-                if isinstance(way, Path):
+                if isinstance(way, Path) and (not ways or self.signed(leaf)):
                     return leaf, way
                 ways.append((leaf, way))
         if ways:
@@ -262,6 +273,26 @@ class _Search:
             if fallback[0] is None:
                 fallback = leaf, way
         return fallback
+
+    def signed(self, leaf: amd.Vek) -> bool | None:
+        """Did this key sign the report? None: too many signatures to check. Checked once."""
+        check = ("report", self.blob, leaf.certificate.fingerprint)
+        if check in self._held:
+            return self._held[check]
+        held: bool | None = False
+        if self.checks.may(check):
+            report = self.report
+            # Little-endian and 72 bytes each; a value above the curve's order is refused by the check itself.
+            r, s = int.from_bytes(report.signature_r, "little"), int.from_bytes(report.signature_s, "little")
+            try:
+                leaf.key.verify(encode_dss_signature(r, s), self.raw[:SIGNED], _ECDSA)
+                held = True
+            except InvalidSignature:
+                self.checks.refuse(check)
+        elif not self.checks.refuses(check):
+            held = None
+        self._held[check] = held
+        return held
 
     def _fit(self, leaf: amd.Vek) -> int:
         report = self.report
@@ -492,7 +523,7 @@ def _unsigned(report: SnpReport) -> bool:
     return told and not (any(report.signature_r) or any(report.signature_s))
 
 
-def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None, blob: BlobId, checks: Checks) -> Step:
+def _signature_step(report: SnpReport, leaf: amd.Vek | None, search: _Search) -> Step:
     name, source = StepName.SIGNATURE, _SIGNATURE_SPEC
     if _unsigned(report):
         why = Reason("not_signed", "report", report.signing_key, "VCEK or VLEK", source, "let the host sign reports")
@@ -500,18 +531,11 @@ def _signature_step(report: SnpReport, raw: bytes, leaf: amd.Vek | None, blob: B
     if leaf is None:
         why = Reason("no_endorsement_key", "vek", None, "the key that signed it", source)
         return Step(name, Outcome.NOT_POSSIBLE, "no key to check it with", source, (why,))
-    check = ("report", blob, leaf.certificate.fingerprint)
-    if not checks.may(check) and not checks.refuses(check):
+    held = search.signed(leaf)
+    if held is None:
         why = Reason("too_many_signatures", "report", None, f"at most {MAX_CHECKS} signatures to check", source)
         return Step(name, Outcome.FAILED, "too many certificates came with it", source, (why,))
-    # Little-endian and 72 bytes long each; a value above the curve's order is refused by the check itself.
-    r, s = int.from_bytes(report.signature_r, "little"), int.from_bytes(report.signature_s, "little")
-    try:
-        if checks.refuses(check):
-            raise InvalidSignature
-        leaf.key.verify(encode_dss_signature(r, s), raw[:SIGNED], _ECDSA)
-    except InvalidSignature:
-        checks.refuse(check)
+    if not held:
         want = f"a signature by {leaf.kind} {leaf.certificate.fingerprint[:16]}"
         remedy = "take new evidence; if it fails again, the machine or the way from it is not to be trusted"
         why = Reason("signature_invalid", "report", None, want, source, remedy)
