@@ -218,7 +218,8 @@ class Reader(Protocol):
         """Floors in force, with provenance, by family."""
 
     def policy(self, tenant: str) -> Mapping[str, Json] | None:
-        """The policy in force beside the floors: {policy, floors, proposal, change, since, stores}; None before the first.
+        """The policy in force beside the floors: {policy, floors, proposal, change, since, stores}; none before the
+        first start.
 
         `floors` are those that were configured with the first policy: each holds until a proposal changes it.
         """
