@@ -1,8 +1,8 @@
 """Say that machines are yours: genuine evidence of any other is not recognised once the first day is over.
 
-A machine is named by what its evidence proves: `chip:`, `ppid:` or `platform:` and hex; or by its name or a unique prefix,
-once it has sent genuine evidence. --file takes a list made beforehand: one machine a line, its identity and, behind it,
-its name; `#` begins a remark. What is said again changes nothing.
+A machine is named by what its evidence proves: `chip:`, `ppid:` or `platform:` and hex; or by its name or a unique
+prefix, once it has sent genuine evidence. --file takes a list made beforehand: one machine a line, its identity and,
+behind it, its name; `#` begins a remark. What is said again changes nothing.
 """
 
 from __future__ import annotations

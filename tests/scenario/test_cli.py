@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("cli")
     scenario = folder / "scenario.yml"
-    scenario.write_text(dump(generate(3)))
+    scenario.write_text(dump(generate(4)))
     data = folder / "data"
     assert main(["demo", "--once", "--json", "--scenario", str(scenario), "--data", str(data)]) == 0
     return data

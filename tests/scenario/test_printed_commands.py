@@ -82,7 +82,7 @@ class World:
         from collectors.simulated.scenario import dump
 
         self.folder = folder
-        self.write("my.yml", dump(generate(3)).encode())
+        self.write("my.yml", dump(generate(4)).encode())
         self.data = folder / "original"
         assert main(["demo", "--once", "--scenario", str(folder / "my.yml"), "--data", str(self.data), "--json"]) == 0
         reader = Home(self.data, {}).reader()
@@ -328,7 +328,7 @@ def test_the_demo_prints_commands_that_run(world: World, place: Path, monkeypatc
     fed = type("Fed", (), {"evidence": 0, "documents": 0, "ticks": 0})()
     from collectors.simulated.generate import generate
 
-    summary = demo_command.summarise(Home(place / "data", {}), generate(3), fed, 0.0)
+    summary = demo_command.summarise(Home(place / "data", {}), generate(4), fed, 0.0)
     assert len(summary.next()) == 3
     for words in summary.next():
         assert ratchet([*shlex.split(words), "--data", summary.data], monkeypatch) in {0, 5}

@@ -14,8 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
 REASONS = (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
 
-LOWER_NO_CLAIM = ("## What a store says", "## Decisions and dead letters", "## What rules say of themselves")
-"""Sections of docs/reasons.md whose codes are of no verdict: they speak of stores, decisions and alerts."""
+LOWER_NO_CLAIM = (
+    "## What a store says",
+    "## Decisions and dead letters",
+    "## What rules say of themselves",
+    "## Tokens for relying parties",
+)
+"""Sections of docs/reasons.md whose codes are of no verdict: they speak of stores, decisions, alerts and tokens."""
 
 MODULES = sorted(set(re.findall(r"\b(?:ratchet|streams|collectors|dashboards|tests)/[\w/]+\.py", PAGE)))
 TESTS = sorted(set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", PAGE)))
