@@ -313,28 +313,6 @@ def test_a_changed_configuration_is_a_proposal_and_not_in_force_until_it_is_appr
         toml.write_text(before)
 
 
-def test_machines_are_enrolled_by_name_by_identity_and_from_a_list(place: Path, ratchet: Any, tmp_path: Path) -> None:
-    machine = rows(ratchet("fleet", "--json")[1])[-1]
-    (said,) = rows(ratchet("enrol", machine["hint"], "--comment", "rack 4", "--json")[1])
-    assert said["type"].endswith("decision.enrolled.v1")
-    assert (said["data"]["identity"], said["data"]["name"]) == (machine["identity"], machine["hint"])
-    assert said["data"]["by"]
-    assert said["data"]["signature"]
-    listed = tmp_path / "machines.txt"
-    listed.write_text(f"# bought in May\nchip:{'ab' * 64} node-77  # spare\n\nppid:{'cd' * 16}\n")
-    first, second = rows(ratchet("enrol", "--file", str(listed), "--json")[1])
-    assert (first["data"]["identity"], first["data"]["name"]) == (f"chip:{'ab' * 64}", "node-77")
-    assert (second["data"]["identity"], second["data"]["name"]) == (f"ppid:{'cd' * 16}", None)
-    before = ratchet("state", "digest", "--json")
-    listed.write_text(f"chip:{'ab' * 64}\nnode-3\n")
-    code, _, err = ratchet("enrol", "--file", str(listed))
-    assert code == 2
-    assert "line 2" in err
-    assert ratchet("enrol", "no such machine")[0] == 2
-    assert ratchet("enrol")[0] == 2
-    assert ratchet("state", "digest", "--json") == before, "nothing was written"
-
-
 def test_a_machine_is_retired_by_who_is_logged_in(place: Path, ratchet: Any) -> None:
     machine = rows(ratchet("fleet", "--json")[1])[0]
     assert ratchet("retire", "no such machine")[0] == 2

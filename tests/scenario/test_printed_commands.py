@@ -99,7 +99,7 @@ class World:
         for given in reader.search("topic:documents", 1000):
             data = given.event.data
             self._document(str(data["document"]), reader.blob(BlobId(data["blob"])) or b"")
-        self.write("machines.txt", f"# rack 4\n{self.identity} node-3\n".encode())
+        self.write("machines.csv", f"identity,name\n{self.identity},node-3\n".encode())
         self.write("noise.json", b'{"tcbInfo": [[[')
         assert main(["ingest", "--run", "--data", str(self.data), str(folder / "noise.json")]) == 0
         self.letter = Home(self.data, {}).reader().dead_letters().rows[0]["blob"]
@@ -145,6 +145,7 @@ class World:
             (r"\b(ALERT|ID|3f9c01ab|7c2e01ab)\b", subject[:12]),
             (r"\{\{ p\.id\[:16\] \}\}|\{proposal\[:8\]\}|\{said\['proposal'\]\[:8\]\}", subject[:16]),
             (r"--as (NAME|alice --key alice\.key)", "--as demo"),
+            (r"\benrol IDENTITY\b", f"enrol {self.identity}"),
             (r"\{claims\.platform\}|\{host\.id\}", self.identity),
             (r"node-3\b", self.machine),
             (r"chip:38d1\b", self.identity),
