@@ -91,6 +91,16 @@ def _bit(name: str) -> Look:
     return look
 
 
+def _measured(name: str) -> Look:
+    """A claim that is a string of bytes, as `Claims.measurements` has it."""
+    return lambda seen: seen.claims.measurements[name]
+
+
+def _firmware(which: str) -> Look:
+    """`major.minor.build`, from the numbers among the claims."""
+    return lambda seen: ".".join(str(seen.claims.bits[f"{which}_{part}"]) for part in ("major", "minor", "build"))
+
+
 def _debug(seen: Seen) -> Json:
     return seen.claims.debug
 
@@ -154,8 +164,8 @@ SNP_CLAIMS: Mapping[str, Look] = {
     "smt": _bit("policy.smt"),
     "migrate_ma": _bit("policy.migrate_ma"),
     "single_socket": _bit("policy.single_socket"),
-    "family_id": _snp("family_id"),
-    "image_id": _snp("image_id"),
+    "family_id": _measured("family_id"),
+    "image_id": _measured("image_id"),
     "vmpl": _bit("vmpl"),
     "sig_algo": _snp("signature_algo"),
     "author_key_en": _bit("signer.author_key"),
@@ -169,15 +179,15 @@ SNP_CLAIMS: Mapping[str, Look] = {
     "launch_tcb": _snp_tcb("launch"),
     "platform_info": lambda seen: f"{seen.report.platform_info:016x}",
     "report_data": lambda seen: seen.claims.report_data.hex(),
-    "measurement": lambda seen: seen.claims.measurement,
-    "host_data": _snp("host_data"),
-    "id_key_digest": lambda seen: seen.claims.signer or "00" * 48,
-    "author_key_digest": _snp("author_key_digest"),
+    "measurement": _measured("measurement"),
+    "host_data": _measured("host_data"),
+    "id_key_digest": _measured("id_key_digest"),
+    "author_key_digest": _measured("author_key_digest"),
     "report_id": _snp("report_id"),
     "report_id_ma": _snp("report_id_ma"),
     "chip_id": _snp("chip_id"),
-    "current_fw": _snp("current_firmware"),
-    "committed_fw": _snp("committed_firmware"),
+    "current_fw": _firmware("current"),
+    "committed_fw": _firmware("committed"),
     "launch_mit_vector": lambda seen: f"{seen.report.launch_mitigation:x}",
     "current_mit_vector": lambda seen: f"{seen.report.current_mitigation:x}",
 }
@@ -263,12 +273,12 @@ _QUOTE_FACTS: Mapping[str, Look] = {
 }
 
 SGX_CLAIMS: Mapping[str, Look] = {
-    "mrenclave": lambda seen: seen.claims.measurement,
-    "mrsigner": lambda seen: seen.claims.signer or "00" * 32,
+    "mrenclave": _measured("mrenclave"),
+    "mrsigner": _measured("mrsigner"),
     "isvprodid": _bit("isvprodid"),
     "isvsvn": _bit("isvsvn"),
-    "attributes": _field("attributes"),
-    "miscselect": _field("miscselect"),
+    "attributes": _measured("attributes"),
+    "miscselect": _measured("miscselect"),
     "cpusvn": _field("cpusvn"),
     "report_data": lambda seen: seen.claims.report_data.hex(),
     "qe_isvsvn": _quote("qe_isvsvn"),
@@ -279,16 +289,16 @@ TDX_CLAIMS: Mapping[str, Look] = {
     "report_data": lambda seen: seen.claims.report_data.hex(),
     "tee_tcb_svn": lambda seen: _svns(seen, "tdx"),
     "tee_tcb_svn2": lambda seen: _svns(seen, "tdx2"),
-    "mrseam": _field("mrseam"),
-    "mrsignerseam": _field("mrsignerseam"),
-    "tdattributes": _field("tdattributes"),
-    "xfam": _field("xfam"),
-    "mrtd": lambda seen: seen.claims.measurement,
-    "mrconfigid": _field("mrconfigid"),
-    "mrowner": _field("mrowner"),
-    "mrownerconfig": _field("mrownerconfig"),
-    "mrservicetd": _field("mrservicetd"),
-    "rtmr": lambda seen: [seen.fields[f"rtmr{i}"].value for i in range(4)],
+    "mrseam": _measured("mrseam"),
+    "mrsignerseam": _measured("mrsignerseam"),
+    "tdattributes": _measured("tdattributes"),
+    "xfam": _measured("xfam"),
+    "mrtd": _measured("mrtd"),
+    "mrconfigid": _measured("mrconfigid"),
+    "mrowner": _measured("mrowner"),
+    "mrownerconfig": _measured("mrownerconfig"),
+    "mrservicetd": _measured("mrservicetd"),
+    "rtmr": lambda seen: [seen.claims.measurements[f"rtmr{i}"] for i in range(4)],
     "qe_isvsvn": _quote("qe_isvsvn"),
     "pck": _pck,
 }

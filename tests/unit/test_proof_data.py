@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from intel_world import World
 
 from ratchet.appraise import Policy, appraise
-from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Proof, verify
+from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Proof, fields, verify
 
 
 def again(proof: Proof) -> Proof:
@@ -43,3 +43,27 @@ def test_a_proof_that_was_kept_is_appraised_alike(corpus: Path) -> None:
         at = datetime.fromisoformat(one["verification_time"])
         proof = verify(Evidence((corpus / one["file"]).read_bytes()), Collateral(vendor_roots()), at)
         assert appraise(again(proof), Policy(), at) == appraise(proof, Policy(), at), one["id"]
+
+
+def test_every_measurement_is_what_lies_in_the_bytes_of_real_evidence(corpus: Path) -> None:
+    """Claims and fields are read by tables of their own: both must say what the bytes say, at the same place."""
+    from ratchet.collateral import Collateral
+    from ratchet.collateral.roots import vendor_roots
+
+    manifest = json.loads((corpus / "MANIFEST.json").read_text())
+    seen: set[str] = set()
+    for one in manifest:
+        if one["format"] not in ("sgx-quote", "tdx-quote", "snp-report"):
+            continue
+        raw = (corpus / one["file"]).read_bytes()
+        claims = verify(Evidence(raw), Collateral(vendor_roots()), datetime.now(UTC)).claims
+        places = {field.name: field for field in fields(Evidence(raw))}
+        for name, value in (claims.measurements if claims is not None else {}).items():
+            if name == "xfrm":
+                assert value == places["attributes"].value[16:]
+                continue
+            place = places[name]
+            assert value == place.value == raw[place.offset : place.offset + place.length].hex(), (one["id"], name)
+            seen.add(name)
+    assert {"rtmr3", "mrservicetd", "mrownerconfig", "configid", "host_data", "author_key_digest"} <= seen
+    assert all(claims <= seen for claims in map(set, BOOT_CLAIMS.values()))
