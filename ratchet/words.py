@@ -29,6 +29,36 @@ def standing_in_full(tier: str) -> str:
     return f"{STANDING[tier]} (AR4SI: {tier})" if tier in STANDING else tier
 
 
+HOLDS = MappingProxyType(
+    {
+        "firmware_rolled_back": "firmware went back and has not come back",
+        "certificate_revoked": "its vendor revoked its certificate",
+        "machine_unknown": "not one of our machines",
+        "machine_waiting": "waits to be enrolled",
+        "name_moved": "sends under the name of another machine",
+        "critical_alert": "a critical alert is open",
+    }
+)
+"""Code of a hold (ratchet/standing.py) -> what it says to people."""
+
+
+def because(machine: Mapping[str, Json]) -> tuple[str, ...]:
+    """Why a machine stands as it does, beside the reasons of its evidence: that it lapsed, and what is held against it.
+
+    Args:
+        machine: `Standing.to_data()`.
+    """
+    said = []
+    if machine.get("lapsed_at"):
+        lapsed, seen = (str(machine[key])[:16].replace("T", " ") for key in ("lapsed_at", "seen"))
+        said.append(f"lapsed at {lapsed} UTC: no fresh proof since {seen}")
+    for hold in machine.get("holds") or ():
+        text = f"{HOLDS.get(hold['code'], hold['code'])}, since {hold['since'][:16].replace('T', ' ')} UTC"
+        if text not in said:
+            said.append(text)
+    return tuple(said)
+
+
 def simulated(alert: Mapping[str, Json]) -> str:
     """A mark behind the title of an alert that rests on a simulated root."""
     return " (simulated root)" if alert["facts"].get("attestation.simulated") else ""

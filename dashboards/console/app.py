@@ -41,7 +41,7 @@ from ratchet.approval import decision
 from ratchet.correlate.alerts import by_hand
 from ratchet.event import BlobId, Event, parse_time
 from ratchet.ports import NoSpace, Reader, Record
-from ratchet.words import standing, summary
+from ratchet.words import because, standing, summary
 
 HERE = Path(__file__).parent
 
@@ -321,6 +321,7 @@ def environment() -> Environment:
         "short": phrases.short,
         "tidy": phrases.tidy,
         "words": phrases.words,
+        "held": because,
         "standing": standing,
         "summary": summary,
     }

@@ -14,7 +14,7 @@ from ratchet.cli.home import home
 from ratchet.cli.output import at_least_one, print_json, print_rows, shown, table
 from ratchet.event import Json
 from ratchet.ports import Reader
-from ratchet.words import STANDING, standing, standing_in_full
+from ratchet.words import STANDING, because, standing, standing_in_full
 
 EPILOG = """Examples: ratchet fleet --standing not-trusted
           ratchet fleet --limit 20 --after chip:38d1
@@ -52,8 +52,12 @@ def run(args: argparse.Namespace) -> int:
             print_json(one)
         else:
             for key, value in one.items():
+                if key == "holds":
+                    continue
                 if key != "guests":
                     print(f"{key:<14} {standing_in_full(str(value)) if key == 'tier' else shown(value)}")
+            for why in because(one):
+                print(f"{'why':<14} {why}")
         return Exit.DONE
     tier = _CHOICES[args.standing] if args.standing else None
     rows, more = machines(reader, tier, args.family, args.limit, args.after)
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
                     row["family"] or "-",
                     (row["trusted_until"] or "-")[:19],
                     row["region"] or "-",
-                    ", ".join(row["reasons"]),
+                    "; ".join((*because(row), ", ".join(row["reasons"]))).removesuffix("; "),
                 )
                 for row in rows
             ),

@@ -122,12 +122,16 @@ def test_the_shipped_week_has_all_that_it_promises() -> None:
     assert {fact.rule for fact in truth(scenario)} == {
         "certificate-revoked",
         "debug-enabled",
+        "endorsement-missing",
+        "evidence-age-unknown",
         "evidence-failed",
         "evidence-replayed",
         "failure-burst",
         "firmware-rolled-back",
         "machine-silent",
+        "machine-unknown",
         "measurement-unknown",
+        "name-moved",
         "tcb-out-of-date",
     }
     assert {e.event for e in scenario.timeline} >= {"tcb-recovery", "bad-evidence", "bad-document", "bulletin-reviewed"}
