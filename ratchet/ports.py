@@ -208,6 +208,12 @@ class Reader(Protocol):
     def machine(self, identity: str) -> Mapping[str, Json] | None:
         """One machine's standing, by identity or hint name, or a unique prefix of either."""
 
+    def waiting(self) -> Sequence[Mapping[str, Json]]:
+        """Genuine machines that nobody has enrolled, those that wait longest first (ratchet/enrolment.py)."""
+
+    def senders(self) -> Sequence[Mapping[str, Json]]:
+        """Senders that have proved nothing yet, with what is missing, by name (docs/reading.md)."""
+
     def alerts(self, status: str | None = None, after: str | None = None, limit: int = 100) -> Page:
         """Alerts at their latest revision, worst and newest first."""
 

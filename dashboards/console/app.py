@@ -120,6 +120,7 @@ class _Console:
                 Route("/alerts/{id}", self.alert),
                 Route("/alerts/{id}/{verb}", self.decide, methods=["POST"]),
                 Route("/fleet", self.fleet),
+                Route("/fleet/enrol", self.enrol, methods=["POST"]),
                 Route("/machines/{name:path}", self.machine),
                 Route("/evidence", self.latest),
                 Route("/evidence/{id}", self.evidence),
@@ -264,6 +265,17 @@ class _Console:
             raise HTTPException(503, "The disk is full: nothing was decided. Make room, then decide again.") from error
         back = str(form.get("back", ""))
         return RedirectResponse(back if back in ("/", "/alerts") else f"/alerts/{alert['alert']}", 303)
+
+    async def enrol(self, request: Request) -> Response:
+        """Enrol a machine that waits: an event, taken up by the next tick."""
+        form = await request.form(max_fields=8, max_files=0)
+        row = _found(self._views.waits(str(form.get("identity", ""))), "machine that waits")
+        session: Session = request.state.session
+        at = max(self._now(), self._views.frame(self._now())["at"], parse_time(row["seen"]))
+        said = {"identity": row["identity"], "name": row["name"], "by": session.name, "comment": ""}
+        event = decision(self._key, "enrolled", row["identity"], said, tenant=self._tenant, at=at, source="/console")
+        self._submit("decisions", event)
+        return RedirectResponse("/fleet", 303)
 
     async def problem(self, request: Request, error: Exception) -> Response:
         status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")

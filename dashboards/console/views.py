@@ -128,7 +128,33 @@ class Views:
     def fleet(self, tier: str | None, family: str | None, after: str | None) -> dict[str, Any]:
         """One page of machines."""
         page = self.reader.fleet(tier=tier, family=family, after=after, limit=MOST)
-        return {"rows": page.rows, "after": page.after, "tier": tier, "family": family, "share": self.share()}
+        first = after is None and tier in (None, "none")
+        senders = [row for row in self.reader.senders() if family in (None, row["family"])] if first else []
+        waiting = [row for row in self.reader.waiting() if row["tenant"] == self.tenant] if after is None else []
+        return {
+            "rows": page.rows,
+            "after": page.after,
+            "tier": tier,
+            "family": family,
+            "share": self.share(),
+            "senders": senders[:MOST],
+            "more_senders": max(0, len(senders) - MOST),
+            "waiting": [self.waiting_row(row) for row in waiting[:MOST]],
+            "more_waiting": max(0, len(waiting) - MOST),
+        }
+
+    def waiting_row(self, row: Row) -> dict[str, Any]:
+        """A machine that waits, with what somebody decided about it that no tick has taken up yet."""
+        pending = None
+        for record in self.reader.history("decisions", row["identity"], 1):
+            if stamp(record.event.time) > row["seen"]:
+                pending = {"status": record.event.type.split(".")[1], "by": record.event.data.get("by")}
+        return {**row, "pending": pending}
+
+    def waits(self, identity: str) -> Row | None:
+        """One machine that waits to be enrolled."""
+        rows = self.reader.waiting()
+        return next((r for r in rows if r["identity"] == identity and r["tenant"] == self.tenant), None)
 
     def machine(self, name: str) -> dict[str, Any] | None:
         """One machine: standing, versions, evidence, alerts."""

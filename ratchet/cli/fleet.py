@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import home
-from ratchet.cli.output import at_least_one, print_json, print_rows, shown, table
+from ratchet.cli.output import at_least_one, plain, print_json, print_rows, reason_lines, shown, table
 from ratchet.event import Json
 from ratchet.ports import Reader
 from ratchet.words import STANDING, because, standing, standing_in_full
@@ -23,6 +23,9 @@ Standing: trusted, degraded, not-trusted, unverified (AR4SI: affirming, warning,
 
 TIERS = ("affirming", "warning", "contraindicated", "none")
 """As AR4SI has them."""
+
+_MOST_SENDERS = 20
+"""Senders that have proved nothing yet, of which the table says what is missing."""
 
 _WORST_FIRST = ("contraindicated", "warning", "none", "affirming")
 
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Show them."""
     reader = home(args).reader()
     if args.machine:
-        one = reader.machine(args.machine)
+        one = reader.machine(args.machine) or _sender(reader, args.machine)
         if one is None:
             raise Fault(
                 "no-machine", f"no machine is called {args.machine!r}", "`ratchet fleet` lists them", Exit.USAGE
@@ -61,13 +64,16 @@ def run(args: argparse.Namespace) -> int:
         return Exit.DONE
     tier = _CHOICES[args.standing] if args.standing else None
     rows, more = machines(reader, tier, args.family, args.limit, args.after)
+    unproven = _unproven(reader, tier, args.family) if args.after is None else []
     if args.json:
-        print_rows(rows)
+        print_rows([*rows, *unproven])
         return Exit.DONE
     counts = reader.counts()
     if not sum(counts.get(tier, 0) for tier in TIERS):
         print("no machine has proved itself yet")
-        if counts.get("evidence"):
+        if unproven:
+            _show_unproven(unproven)
+        elif counts.get("evidence"):
             print(f"{counts['evidence']} pieces of evidence came: see `ratchet search 'type:verdict*'`")
         return Exit.DONE
     print(
@@ -91,7 +97,30 @@ def run(args: argparse.Namespace) -> int:
         words = [f"--standing {args.standing}"] * bool(args.standing) + [f"--family {args.family}"] * bool(args.family)
         words += [f"--limit {args.limit} --after {shlex.quote(str(rows[-1]['identity']))}"]
         print(f"{more} more: ratchet fleet {' '.join(words)}")
+    if unproven:
+        _show_unproven(unproven)
     return Exit.DONE
+
+
+def _sender(reader: Reader, name: str) -> Mapping[str, Json] | None:
+    return next((row for row in reader.senders() if name in (row["hint"], row["identity"])), None)
+
+
+def _unproven(reader: Reader, tier: str | None, family: str | None) -> list[Mapping[str, Json]]:
+    """Senders that have proved nothing yet: unverified, whatever they sent."""
+    if tier not in (None, "none"):
+        return []
+    return [row for row in reader.senders() if family in (None, row["family"])]
+
+
+def _show_unproven(rows: list[Mapping[str, Json]]) -> None:
+    print(f"\n{standing('none')}: these have proved nothing yet")
+    for row in rows[:_MOST_SENDERS]:
+        print(f"\n{plain(row['hint'])}  {row['family'] or 'of no known family'}  last heard of {row['seen'][:19]}")
+        for line in reason_lines(row["missing"]):
+            print(f"  {line}")
+    if len(rows) > _MOST_SENDERS:
+        print(f"\n{len(rows) - _MOST_SENDERS} more: ratchet fleet --json")
 
 
 def machines(

@@ -162,6 +162,22 @@ class SqliteReader:
         )
         return [json.loads(value) for (value,) in rows]
 
+    def waiting(self) -> Sequence[Mapping[str, Json]]:
+        """Genuine machines that nobody has enrolled, those that wait longest first."""
+        return sorted(self._state("verify", "waiting/"), key=lambda row: (row["since"], row["identity"]))
+
+    def senders(self) -> Sequence[Mapping[str, Json]]:
+        """Senders that have proved nothing yet, by name; one whose name a machine goes by is that machine."""
+        rows = self._rows(
+            "SELECT json_extract(value, '$.row') FROM state WHERE stage = 'verify' AND key >= ?1 AND key < ?2"
+            " AND NOT EXISTS (SELECT 1 FROM state AS s WHERE s.stage = 'correlate' AND s.key >= ?3 AND s.key < ?4"
+            " AND json_extract(s.value, '$.hint') = json_extract(state.value, '$.row.hint')"
+            " AND json_extract(s.value, '$.tenant') = json_extract(state.value, '$.row.tenant')) ORDER BY key",
+            *_below("sender/"),
+            *_below("standing/"),
+        )
+        return [json.loads(value) for (value,) in rows]
+
     def alerts(self, status: str | None = None, after: str | None = None, limit: int = 100) -> Page:
         """Alerts at their latest revision, worst and newest first."""
         limit = _bounded(limit)

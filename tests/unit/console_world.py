@@ -27,7 +27,9 @@ class Memory:
     def __init__(self) -> None:
         self.log: list[Record] = []
         self.machines: dict[str, dict[str, Json]] = {}
-        self.waiting: list[dict[str, Json]] = []
+        self.waiting_proposals: list[dict[str, Json]] = []
+        self.unenrolled: list[dict[str, Json]] = []
+        self.unproven: list[dict[str, Json]] = []
         self.in_force: list[dict[str, Json]] = []
         self.blobs: dict[str, bytes] = {}
         self.told: list[dict[str, Json]] = []
@@ -45,7 +47,7 @@ class Memory:
         return {
             **{t: tiers.count(t) for t in phrases.TIERS},
             "alerts": sum(a["status"] == "open" for a in self._latest_alerts().values()),
-            "proposals": len(self.waiting),
+            "proposals": len(self.waiting_proposals),
             "dead_letters": sum(r.topic == "dead-letters" for r in self.log),
             "events": len(self.log),
             "evidence": sum(r.topic == "evidence" for r in self.log),
@@ -63,11 +65,17 @@ class Memory:
         found = [m for m in self.machines.values() if identity in (m["identity"], m["hint"])]
         return found[0] if found else None
 
+    def waiting(self) -> Sequence[Mapping[str, Json]]:
+        return self.unenrolled
+
+    def senders(self) -> Sequence[Mapping[str, Json]]:
+        return self.unproven
+
     def alerts(self, status: str | None = None, after: str | None = None, limit: int = 100) -> Page:
         return Page([a for a in self._latest_alerts().values() if status in (None, a["status"])][:limit], None)
 
     def proposals(self, state: str | None = None) -> Sequence[Mapping[str, Json]]:
-        return [p for p in self.waiting if state in (None, p["state"])]
+        return [p for p in self.waiting_proposals if state in (None, p["state"])]
 
     def floors(self) -> Sequence[Mapping[str, Json]]:
         return self.in_force
@@ -339,7 +347,7 @@ class Fleet:
             "blast": {"considered": 30000, "refused": hits, "already_refused": 12, "unknown": 106, "abstains": []},
             "bound": {"max_refused": 50, "max_fraction": 0.01},
         }
-        self.reader.waiting.append(
+        self.reader.waiting_proposals.append(
             {
                 "proposal": data,
                 "tenant": "acme",

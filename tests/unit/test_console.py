@@ -158,7 +158,7 @@ def pages(fleet: Fleet) -> list[str]:
     verdict = next(r.event for r in reversed(reader.log) if r.topic == "verdicts")
     alert = next(r.event.data["alert"] for r in reversed(reader.log) if r.topic == "alerts")
     letter = next(r.event for r in reader.log if r.topic == "dead-letters")
-    proposal = reader.waiting[0]["proposal"]["proposal"]
+    proposal = reader.waiting_proposals[0]["proposal"]["proposal"]
     return [
         "/",
         "/alerts",
@@ -282,7 +282,7 @@ def test_a_proposal_of_another_policy_says_in_words_what_differs_and_what_is_sig
 
 def test_a_proposal_shows_whom_why_and_the_command_that_signs(story: Fleet) -> None:
     browser = Browser(story.reader).sign_in()
-    id = story.reader.waiting[0]["proposal"]["proposal"]
+    id = story.reader.waiting_proposals[0]["proposal"]["proposal"]
     text = browser.ask(f"/proposals/{id}").text
     assert "cvm-mil-000011" in text
     assert "cvm-mil-000012" not in text
@@ -297,7 +297,7 @@ def test_a_proposal_shows_whom_why_and_the_command_that_signs(story: Fleet) -> N
 
 def test_a_floor_that_was_loosened_for_a_time_says_so_wherever_it_is(story: Fleet) -> None:
     browser = Browser(story.reader).sign_in()
-    row = story.reader.waiting[-1]  # the floor in force came of it
+    row = story.reader.waiting_proposals[-1]  # the floor in force came of it
     pages = ("/", "/policy", f"/proposals/{row['proposal']['proposal']}")
     assert not any("Loosened until" in browser.ask(page).text for page in pages)
     row["expires"] = "2026-12-01T10:00:00.000000Z"
