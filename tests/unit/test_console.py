@@ -15,7 +15,7 @@ from console_world import HOST, HOSTILE, NOON, OPERATOR, Browser, Fleet, Memory,
 
 from dashboards.console import app, guard, live, phrases
 from ratchet.approval import DecisionKeys, decision_objection, public_key
-from ratchet.event import digest
+from ratchet.event import digest, stamp
 from ratchet.ports import Record
 
 
@@ -501,3 +501,65 @@ def test_a_session_runs_two_searches_at_once_and_pages_are_answered_meanwhile(fl
             assert (await client.get("/search?q=anything")).status_code == 200
 
     asyncio.run(tale())
+
+
+def test_a_machine_that_waits_is_enrolled_with_one_click_by_who_is_signed_in(fleet: Fleet, browser: Browser) -> None:
+    fleet.attests("cvm-1")
+    identity = "chip:" + "ab" * 64
+    fleet.reader.unenrolled.append(
+        {
+            "tenant": "acme",
+            "identity": identity,
+            "name": HOSTILE[:128],
+            "region": "eu-1",
+            "workload": None,
+            "family": "snp/Milan",
+            "tee": "snp",
+            "since": stamp(fleet.at),
+            "seen": stamp(fleet.at),
+            "evidence": "e" * 64,
+            "recognition": "moved",
+            "moved_from": "chip:" + "cd" * 64,
+        }
+    )
+    page = browser.ask("/fleet").text
+    assert "Waiting to be enrolled" in page
+    assert "<script>alert" not in page
+    answer = browser.post("/fleet/enrol", {"identity": identity})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/fleet")
+    ((topic, event),) = browser.sent
+    assert (topic, event.type, event.data["identity"]) == ("decisions", "decision.enrolled.v1", identity)
+    assert decision_objection(DecisionKeys(operators=(public_key(OPERATOR),)), event) is None
+    # not one that does not wait, and not from another page
+    assert browser.post("/fleet/enrol", {"identity": "chip:" + "00" * 64}).status_code == 404
+    assert browser.post("/fleet/enrol", {"identity": identity}, "http://evil.example").status_code == 403
+    assert len(browser.sent) == 1
+
+
+def test_senders_that_have_proved_nothing_are_listed_with_what_is_missing(fleet: Fleet, browser: Browser) -> None:
+    reason = {"code": "no_endorsement_key", "component": "vcek", "got": None, "want": "a VCEK", "source": "AMD 57230"}
+    fleet.reader.unproven.append(
+        {
+            "tenant": "acme",
+            "identity": "hint:new-1",
+            "hint": "new-1",
+            "region": None,
+            "workload": None,
+            "tee": "snp",
+            "family": "snp/Milan",
+            "tier": "none",
+            "genuine": False,
+            "fresh": True,
+            "since": stamp(fleet.at),
+            "seen": stamp(fleet.at),
+            "evidence": "e" * 64,
+            "verdict": "f" * 64,
+            "reasons": ["no_endorsement_key"],
+            "missing": [{**reason, "remedy": "get it from https://kdsintf.amd.com/vcek/v1/Milan/00"}],
+            "simulated": False,
+        }
+    )
+    page = browser.ask("/fleet").text
+    assert "Have proved nothing yet" in page
+    assert "https://kdsintf.amd.com/vcek/v1/Milan/00" in page
+    assert "new-1" not in browser.ask("/fleet?tier=affirming").text
