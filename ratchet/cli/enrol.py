@@ -1,7 +1,7 @@
 """Say that machines are yours: genuine evidence of any other is not recognised once first use enrols no more.
 
-A machine is named by what its evidence proves: `chip:` (SNP), `ppid:` or `platform:` (Intel) and hex; or by its name or a
-unique prefix, once it has sent genuine evidence. --list shows those that wait. --file takes a list made beforehand:
+A machine is named by what its evidence proves: `chip:` (SNP), `ppid:` or `platform:` (Intel) and hex; or by its name or
+a unique prefix, once it has sent genuine evidence. --list shows those that wait. --file takes a list made beforehand:
 
 - plain: one machine a line, its identity and, behind it, its name; `#` begins a remark;
 - CSV with a head line of `identity` and perhaps `name` and `comment`;
@@ -77,7 +77,9 @@ def _show(reader: Reader, as_json: bool) -> int:
     elif not rows:
         print("no machine waits to be enrolled")
     else:
-        cells = [(r["name"], r["family"], r["region"] or "-", str(r["since"])[:19], _why(r), r["identity"]) for r in rows]
+        cells = [
+            (r["name"], r["family"], r["region"] or "-", str(r["since"])[:19], _why(r), r["identity"]) for r in rows
+        ]
         print(table(cells, ("NAME", "FAMILY", "REGION", "SINCE", "WHY", "IDENTITY")))
         print(f"\n{len(rows)} shown; `ratchet enrol` with an identity or a name makes a machine yours")
     return Exit.DONE

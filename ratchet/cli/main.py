@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("Look", "What could not be read, with its bytes"),
     "floors": ("Decide", "Minimum versions in force, and where each comes from"),
     "proposals": ("Decide", "Changes of floors that wait or have gone, machine by machine"),
+    "enrol": ("Decide", "Say that machines are yours; list those that wait"),
     "retire": ("Decide", "Say that a machine is gone"),
     "keys": ("Decide", "Show or rotate the keys that sign tokens for relying parties"),
     "approve": ("Decide", "Sign a proposal (or reject it) with your key"),
