@@ -26,7 +26,7 @@ from ratchet.event import Json
 from ratchet.ports import Reader
 
 EPILOG = """Examples: ratchet enrol node-3 --comment "rack 4, see ASSET-77"
-          ratchet enrol --file machines.txt
+          ratchet enrol --file machines.csv
           ratchet enrol --list
 Exit: 0 written or shown, 2 something is no machine: nothing was written, 6 the file cannot be read."""
 

@@ -265,11 +265,11 @@ def test_facets_count_what_the_others_leave(story: Fleet) -> None:
 
 
 def test_a_proposal_of_another_policy_says_in_words_what_differs_and_what_is_signed(story: Fleet) -> None:
-    row = story.reader.waiting[0]
+    row = story.reader.waiting_proposals[0]
     said = {"family": "policy", "floor": None, "before": None, "policy": {"name": "b"}, "policy_before": {"name": "a"}}
     diff = ["accept: OutOfDate is accepted with any advisory   (LOOSER)", "trusted_for: 7200 becomes 3600"]
     inner = {**row["proposal"], **said, "diff": diff, "tightening": False, "exact": False}
-    story.reader.waiting[0] = {**row, "proposal": inner, "pushes": "5e" * 32}
+    story.reader.waiting_proposals[0] = {**row, "proposal": inner, "pushes": "5e" * 32}
     browser = Browser(story.reader).sign_in()
     text = browser.ask(f"/proposals/{inner['proposal']}").text
     assert "accept: OutOfDate is accepted with any advisory" in text
