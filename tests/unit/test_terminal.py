@@ -27,6 +27,8 @@ def row() -> dict[str, Any]:
     return {
         "proposal": {
             "proposal": "7c" * 32,
+            "hash": "8d" * 32,
+            "diff": [],
             "family": "snp/Milan",
             "before": None,
             "floor": floor(tcb={"reported.snp": 24}),
@@ -37,6 +39,7 @@ def row() -> dict[str, Any]:
         },
         "state": "proposed",
         "expires": None,
+        "pushes": "5e" * 32,
         "approvals": [],
         "history": [],
         "receipts": {},
@@ -47,7 +50,18 @@ def test_what_an_approver_is_shown_has_our_lines_alone() -> None:
     shown = describe(row())
     assert all(c.isprintable() for c in shown.replace("\n", ""))
     assert [line.split()[0] for line in shown.splitlines()] == [
-        "proposal", "state", "family", "from", "to", "source", "refuses", "Ada\\x0arefuses",
+        "proposal", "state", "family", "from", "to", "source", "refuses", "admits", "signs", "Ada\\x0arefuses",
+    ]  # fmt: skip
+    assert "8d" * 32 in shown
+    assert "5e" * 32 in shown, "the whole policy that it pushes"
+
+
+def test_nor_does_a_policy_that_somebody_configured_write_lines_of_ours() -> None:
+    said = row()
+    said["proposal"] |= {"family": "policy", "floor": None, "diff": [f"name: a becomes {EVIL}   (LOOSER)"]}
+    shown = describe(said)
+    assert [line.split()[0] for line in shown.splitlines()] == [
+        "proposal", "state", "family", "policy", "name:", "refuses", "admits", "signs", "Ada\\x0arefuses",
     ]  # fmt: skip
 
 
