@@ -62,6 +62,7 @@ def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
             facts.add(Fact("endorsement-missing", name))
         elif piece.how == "foreign":
             facts.add(Fact(_recognised(piece, proofs, limits), piece.sender))
+            facts.update(Fact(fact.rule, piece.sender) for fact in _of_foreign(scenario, piece, limits))
         elif piece.how == "unchallenged":
             # A revoked certificate is told of whoever sends it; else it is only said that nobody knows its age.
             facts.add(Fact("certificate-revoked" if gone else "evidence-age-unknown", name))
@@ -89,6 +90,15 @@ def _recognised(piece: Piece, proofs: Mapping[str, list[Piece]], limits: Limits)
     """The rule on a foreign machine: its name is another's where that was seen within the time that a proof counts."""
     seen = [proof.time for proof in proofs.get(piece.sender, ())]
     return "name-moved" if seen and piece.time - seen[-1] <= limits.trusted_for else "machine-unknown"
+
+
+def _of_foreign(scenario: Scenario, piece: Piece, limits: Limits) -> Iterator[Fact]:
+    """What the one piece of a foreign machine shows of it: now, and judged again when Intel publishes."""
+    published = histories(scenario)
+    yield from _of_proofs(scenario, [piece], published)
+    for _, when in _judged_again(scenario, [piece], published, limits.trusted_for):
+        if _outdated(scenario, piece, when, published):
+            yield Fact("tcb-out-of-date", piece.sender)
 
 
 def ticks(scenario: Scenario) -> Iterator[datetime]:
@@ -129,7 +139,7 @@ def _judged_again(
     pieces = list(sent)
     if not pieces or isinstance(pieces[0].machine.group, SnpGroup):
         return
-    gone = next((at for at, name in revocations(scenario) if name == pieces[0].machine.name), scenario.end)
+    gone = next((at for at, name in revocations(scenario) if name == pieces[0].chip), scenario.end)
     for when, _ in published[pieces[0].machine.group.fmspc][1:]:
         if when >= gone:
             return  # a machine whose certificate is revoked is that, and nothing else

@@ -14,6 +14,7 @@ from ratchet.words import simulated
 
 EPILOG = """Examples: ratchet alerts --status open
           ratchet alerts --acknowledge 3f9c01ab --comment "INC-412"
+          ratchet alerts --accept 3f9c01ab --as alice --key alice.key --comment "the vendor ordered it"
 An alert is open, acknowledged or resolved; `ratchet explain ALERT` says why it is there."""
 
 
@@ -24,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     act = parser.add_mutually_exclusive_group()
     act.add_argument("--acknowledge", metavar="ALERT", help="say that somebody looks at it")
     act.add_argument("--resolve", metavar="ALERT", help="say that it is over")
+    act.add_argument("--accept", metavar="ALERT", help="accept a firmware rollback, as an approver")
+    parser.add_argument("--as", dest="name", metavar="NAME", help="with --accept: your name among the approvers")
+    parser.add_argument("--key", metavar="PATH", help="with --accept: your signing key, PEM (default: keys/NAME.key)")
     parser.add_argument("--comment", default="", metavar="TEXT", help="kept with it")
 
 
@@ -31,12 +35,18 @@ def run(args: argparse.Namespace) -> int:
     """Show them, or decide one."""
     place = home(args)
     reader = place.reader()
-    wanted = args.acknowledge or args.resolve
+    wanted = args.acknowledge or args.resolve or args.accept
     if wanted:
-        from ratchet.cli.decisions import follows, say_of_alert
+        from ratchet.cli.approve import approver_key
+        from ratchet.cli.decisions import accept_rollback, follows, say_of_alert, whoami
 
-        kind = "acknowledged" if args.acknowledge else "resolved"
-        said = say_of_alert(place, reader, wanted, kind, args.comment)
+        kind = "acknowledged" if args.acknowledge else "resolved" if args.resolve else "accepted"
+        if args.accept:
+            name = args.name or whoami()
+            key = approver_key(place, name, args.key)
+            said = accept_rollback(place, reader, wanted, name, key, args.comment)
+        else:
+            said = say_of_alert(place, reader, wanted, kind, args.comment)
         if args.json:
             print_json(said)
         else:

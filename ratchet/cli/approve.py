@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         # Nothing asks for it, and it could be used when something does: a signature is kept for its whole attempt.
         raise Fault("not-asked-for", f"it is {row['state']}: there is nothing to approve", "", Exit.REFUSED)
     name = args.name or whoami()
-    key = _key(place, name, args.key)
+    key = approver_key(place, name, args.key)
     if not args.yes:
         if not sys.stdin.isatty():
             raise Fault("not-asked", "nobody is there to be asked", "say --yes", Exit.USAGE)
@@ -119,7 +119,7 @@ def _wait(reader: Reader, proposal: str, wanted: str, seconds: float) -> None:
         time.sleep(_ASK)
 
 
-def _key(place: Home, name: str, path: str | None) -> bytes:
+def approver_key(place: Home, name: str, path: str | None) -> bytes:
     """The private key's 32 bytes, checked to be the one that the configuration knows under this name."""
     from ratchet.approval import public_key
 

@@ -36,11 +36,7 @@ def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, comment: s
     """
     from ratchet.correlate.alerts import by_hand
 
-    rows = [row for row in reader.alerts(None, None, 10_000).rows if begins(row["alert"], wanted)]
-    if len(rows) != 1 or len(wanted) < 6:
-        why = "is no alert" if not rows else f"begins {len(rows)} alerts" if len(rows) > 1 else "is too short"
-        raise Fault("no-alert", f"{wanted!r} {why}", "`ratchet alerts --json` has whole ids", Exit.USAGE)
-    alert = rows[0]
+    alert = _alert(reader, wanted)
     if alert["status"] in (kind, "resolved"):
         who = f" by {alert['by']}" if alert["by"] else ""
         raise Fault("already", f"it is {alert['status']}{who} already", "", Exit.REFUSED)
@@ -53,6 +49,43 @@ def say_of_alert(place: Home, reader: Reader, wanted: str, kind: str, comment: s
             Exit.REFUSED,
         )
     return operate(place, kind, alert["alert"], {"alert": alert["alert"], "comment": comment}, alert["tenant"]).data
+
+
+def accept_rollback(
+    place: Home, reader: Reader, wanted: str, name: str, key: bytes, comment: str
+) -> Mapping[str, Json]:
+    """Accept that a machine's firmware went back (decision.accepted.v1), signed by an approver's own key.
+
+    Raises:
+        Fault: there is no such alert, it is over, or it is about something else.
+    """
+    from ratchet.approval import decision
+
+    alert = _alert(reader, wanted)
+    if alert["status"] == "resolved":
+        raise Fault("already", "it is resolved already", "", Exit.REFUSED)
+    if "attestation.component" not in alert["facts"]:
+        raise Fault("no-rollback", f"{alert['rule']} is about no rollback", "`--resolve` ends it", Exit.REFUSED)
+    data = {
+        "identity": alert["subject"],
+        "rule": alert["rule"],
+        "alert": alert["alert"],
+        "by": name,
+        "comment": comment,
+    }
+    at = datetime.now(UTC)
+    event = decision(key, "accepted", alert["alert"], data, tenant=alert["tenant"], at=at, source=SOURCE)
+    append(place, event)
+    return event.data
+
+
+def _alert(reader: Reader, wanted: str) -> Mapping[str, Json]:
+    """The alert that an id or its beginning names."""
+    rows = [row for row in reader.alerts(None, None, 10_000).rows if begins(row["alert"], wanted)]
+    if len(rows) != 1 or len(wanted) < 6:
+        why = "is no alert" if not rows else f"begins {len(rows)} alerts" if len(rows) > 1 else "is too short"
+        raise Fault("no-alert", f"{wanted!r} {why}", "`ratchet alerts --json` has whole ids", Exit.USAGE)
+    return rows[0]
 
 
 def operate(place: Home, verb: str, subject: str, data: Mapping[str, Json], tenant: str) -> Event:
