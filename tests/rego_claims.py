@@ -24,6 +24,8 @@ ADVISORIES = ("INTEL-SA-00615", "INTEL-SA-00837")
 small = st.integers(0, 3)
 status = st.sampled_from(STATUSES)
 advisories = st.lists(st.sampled_from(ADVISORIES), unique=True, max_size=2).map(tuple)
+named = st.one_of(st.none(), advisories)
+"""Of a level: version 2 of TCB info does not say which."""
 
 
 @st.composite
@@ -44,12 +46,12 @@ def intel(draw: st.DrawFn, tee: str) -> IntelFloor:
             draw(st.one_of(st.none(), sixteen())) if tee == "tdx" else None,
             draw(status),
             AT,
-            draw(advisories),
+            draw(named),
         )
         for _ in range(draw(st.integers(0, 4)))
     ]
     modules = {
-        name: tuple(ModuleLevel(draw(small), draw(status), AT, draw(advisories)) for _ in range(draw(small)))
+        name: tuple(ModuleLevel(draw(small), draw(status), AT, draw(named)) for _ in range(draw(small)))
         for name in draw(st.lists(st.sampled_from(["TDX_01", "TDX_03", "TDX_1A"]), unique=True))
     }
     return IntelFloor(

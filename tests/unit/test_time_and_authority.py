@@ -18,6 +18,7 @@ import ratchet.certificate
 from ratchet.certificate import MAX_CHECKS, BadCertificate, NoPath, path, read_certificate
 from ratchet.collateral import Collateral, Kind, Known, UnknownDocument, parse
 from ratchet.evidence import Evidence, Outcome, Proof, StepName, verify
+from ratchet.policy import Policy
 
 TDX = World(tee="tdx")
 SGX = World(tee="sgx", version=3)
@@ -247,3 +248,21 @@ def test_an_id_of_a_wrong_type_is_a_reason_not_an_exception(wrong: Any) -> None:
         bundle = {**TDX.bundle(), "tcb_info": text, "tcb_info_signature": TDX.sign(text)}
         (known,) = [one for one in TDX.known(bundle) if one.kind is Kind.INTEL_TCB_INFO]
         assert [reason.code for reason in known.reasons] == ["document_unreadable"]
+
+
+def test_advisories_that_nobody_names_are_unknown_and_no_list_of_them_admits() -> None:
+    """Under TCB info of version 2, sgx-signal-dcap passed a policy that version 3 fails."""
+    flat: dict[str, Any] = {f"sgxtcbcomp{i:02}svn": 3 for i in range(1, 17)}
+    info = {**SGX.tcb_info(), "version": 2}
+    del info["id"]
+    hardening = {"tcbDate": "2021-11-10T00:00:00Z", "tcbStatus": "SWHardeningNeeded"}
+    info["tcbLevels"] = [{"tcb": {**flat, "pcesvn": 13}, **hardening}]
+    text = compact(info)
+    second = SGX.collateral({**SGX.bundle(), "tcb_info": text, "tcb_info_signature": SGX.sign(text)})
+    third = replace(SGX, levels=[level(status="SWHardeningNeeded", advisories=["INTEL-SA-2"])]).collateral()
+    for collateral in (second, third):
+        tcb = verify(Evidence(SGX.quote()), collateral, NOW).tcb
+        assert tcb is not None
+        assert not Policy(accept={"SWHardeningNeeded": ("INTEL-SA-1",)}).admits(tcb.merged, tcb.advisories)
+        assert not Policy(accept={"SWHardeningNeeded": ()}).admits(tcb.merged, tcb.advisories)
+        assert Policy(accept={"SWHardeningNeeded": ("*",)}).admits(tcb.merged, tcb.advisories)
