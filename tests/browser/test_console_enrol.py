@@ -1,4 +1,4 @@
-"""Machines that wait and senders that have proved nothing, in a real browser: seen, enrolled with a click, and bounded."""
+"""Machines that wait and senders that have proved nothing, in a real browser: seen, and enrolled with a click."""
 
 from __future__ import annotations
 
