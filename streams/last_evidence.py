@@ -232,22 +232,20 @@ def queue(state: State, places: Iterable[str], cause: str, at: datetime) -> None
 
 
 def take(state: State, limit: int) -> list[Due]:
-    """The next of the queue, at most `limit`; what was judged since its change is left out."""
-    found: list[Due] = []
-    done: list[str] = []
-    for key, waiting in state.scan("again/"):
-        if len(found) == limit:
+    """The next of the queue, at most `limit`: each once, as of the last change that waits for it."""
+    queued = [(key, *key.removeprefix("again/").partition("/")[::2], waiting) for key, waiting in state.scan("again/")]
+    latest = {place: (when, waiting) for _, when, place, waiting in queued}
+    found: dict[str, Due] = {}
+    for key, _, place, _ in queued:
+        if len(found) == limit and place not in found:
             break
-        done.append(key)
-        when, _, place = key.removeprefix("again/").partition("/")
-        entry = state.get(place)
-        if entry is not None and entry["revision"] < waiting["revision"]:
-            found.append(Due(place, entry, waiting["cause"], parse_time(max(when, entry["judged"]))))
-            # Judged as it is now: what else of the queue concerns it and came before this moment is done with it.
-            state.put(place, {**entry, "revision": state.get("revision")})
-    for key in done:
         state.delete(key)
-    return found
+        entry = state.get(place)
+        when, waiting = latest[place]
+        if place not in found and entry is not None and entry["revision"] < waiting["revision"]:
+            found[place] = Due(place, entry, waiting["cause"], parse_time(max(when, entry["judged"])))
+            state.put(place, {**entry, "revision": state.get("revision")})
+    return list(found.values())
 
 
 def _machine(tenant: str, identity: str) -> str:

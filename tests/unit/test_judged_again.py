@@ -261,6 +261,16 @@ def test_a_vcek_that_arrives_late_proves_whom_the_sender_waited_for(fleet: Fleet
     assert len(fleet.verdicts(sent)) == 2
 
 
+def test_documents_that_come_one_after_the_other_are_all_known_when_evidence_is_judged_again(fleet: Fleet) -> None:
+    sent = fleet.sends(fleet.report())
+    fleet.passes()
+    fleet.amd_says_what_it_has()
+    fleet.vendor_says(fleet.amd.vek(), at=fleet.now + timedelta(seconds=1))
+    fleet.passes()
+    assert [v.data["tier"] for v in fleet.verdicts(sent)] == ["none", "affirming"]
+    assert fleet.verdicts(sent)[1].time == fleet.now - MINUTE + timedelta(seconds=1)
+
+
 def test_a_new_floor_is_applied_to_who_is_trusted(fleet: Fleet) -> None:
     fleet.amd_says_what_it_has()
     fleet.vendor_says(fleet.amd.vek())
