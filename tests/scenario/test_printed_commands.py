@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ratchet.cli import demo as demo_command
 from ratchet.cli import running, serving
@@ -29,6 +31,7 @@ from ratchet.cli.main import main
 from ratchet.cli.usage import parser_of
 from ratchet.event import BlobId, digest
 from tests.printed_commands import ROOT, Printed, printed
+from tests.unit import snp_world
 
 ELSEWHERE = {
     "docker compose up": ("docs/not-run.md", "docker-compose.yml"),
@@ -106,9 +109,17 @@ class World:
         quote = reader.blob(BlobId(record.event.data["blob"]))
         self.write("quote.bin", quote or b"")
         self.write("quotes/one.bin", quote or b"")
-        for given in reader.search("topic:documents", 1000):
-            data = given.event.data
-            self._document(str(data["document"]), reader.blob(BlobId(data["blob"])) or b"")
+        self.write("report.bin", quote or b"")
+        bundle = next(
+            r for r in reader.search("topic:documents", 1000) if str(r.event.data["document"]).startswith("bundle")
+        )
+        for name in ("tcb.json", "tcb-info.json"):
+            self.write(name, reader.blob(BlobId(bundle.event.data["blob"])) or b"")
+        amd = snp_world.World()
+        self.write("vcek.der", amd.vek())
+        self.write("crls/milan.der", amd.crl())
+        chain = [x509.load_der_x509_certificate(der) for der in (amd.signer(), amd.ark)]
+        self.write("ask_ark_milan.pem", b"".join(one.public_bytes(Encoding.PEM) for one in chain))
         self.write("machines.csv", f"identity,name\n{self.identity},node-3\n".encode())
         self.write("noise.json", b'{"tcbInfo": [[[')
         assert main(["ingest", "--run", "--data", str(self.data), str(folder / "noise.json")]) == 0
@@ -118,17 +129,6 @@ class World:
         entry |= {"files": [], "collateral": ["tcb.json"], "verification_time": f"{self.at:%Y-%m-%dT%H:%M:%SZ}"}
         self.write("MANIFEST.json", json.dumps([entry]).encode())
         reader.close()  # type: ignore[attr-defined]
-
-    def _document(self, name: str, data: bytes) -> None:
-        if name.startswith("bundle"):
-            self.write("tcb.json", data)
-            self.write("tcb-info.json", data)
-        elif name.startswith("vcek"):
-            self.write("vcek.der", data)
-        elif name.startswith("crl"):
-            self.write(f"crls/{name.split()[-1]}.der", data)
-        elif name.startswith("chain"):
-            self.write("ask_ark_milan.pem", data)
 
     def write(self, name: str, data: bytes) -> None:
         file = self.folder / name
@@ -153,6 +153,7 @@ class World:
             (r"\{''\.join\(words\)\}", f"--limit 2 --after {self.identity}"),
             (r"\{near\[0\]\}|COMMAND", "fleet --help" if "near" in command else "fleet"),
             (r"fleet \{name\} …", f"fleet --data {self.data}"),
+            (r"\{hold\['cause'\]\}", self.alert[:12]),
             (r"\{place\.path\}|\{self\.path\}|\{file\}", "mine"),
             (r"\b(ALERT|ID|3f9c01ab|7c2e01ab)\b", subject[:12]),
             (r"\{\{ p\.id\[:16\] \}\}|\{proposal\[:8\]\}|\{said\['proposal'\]\[:8\]\}", subject[:16]),
@@ -341,7 +342,7 @@ def test_the_demo_prints_commands_that_run(world: World, place: Path, monkeypatc
     fed = type("Fed", (), {"evidence": 0, "documents": 0, "ticks": 0})()
     from collectors.simulated.generate import generate
 
-    summary = demo_command.summarise(Home(place / "data", {}), generate(4), fed, 0.0)
+    summary = demo_command.summarise(Home(place / "data", {}), generate(14), fed, 0.0)
     assert len(summary.next()) == 3
     for words in summary.next():
         assert ratchet([*shlex.split(words), "--data", summary.data], monkeypatch) in {0, 5}
