@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from ratchet.appraise import EAR_PROFILE, Verdict
 from ratchet.event import Json, canonical, digest
 from ratchet.evidence import Proof
-from ratchet.floor import IntelFloor
+from ratchet.floor import Floor, IntelFloor, shortfalls
 from ratchet.policy import Policy
 from ratchet.reason import Reason
 from ratchet.standing import Tier
@@ -210,7 +210,7 @@ def opened(token: str, jwks: Mapping[str, Json], at: datetime) -> dict[str, Json
     """The claims of a token that one of these keys signed and that has not expired at `at`.
 
     Raises:
-        BadToken: `token_malformed`, `token_forged` (algorithm, key or signature) or `token_expired`.
+        BadToken: `token_malformed`, `token_forged` (algorithm or signature), `token_key_unknown` or `token_expired`.
     """
     if len(token) > MAX_TOKEN:
         raise BadToken("token_malformed", f"more than {MAX_TOKEN} characters")
@@ -224,10 +224,11 @@ def opened(token: str, jwks: Mapping[str, Json], at: datetime) -> dict[str, Json
     if header.get("alg") != "ES256" or "crit" in header:
         raise BadToken("token_forged", f"algorithm {str(header.get('alg'))[:20]!r}; only ES256 is taken")
     keys = [one for one in jwks.get("keys", ()) if one.get("kid") == header.get("kid")]
+    if not keys:
+        raise BadToken("token_key_unknown", f"no key {str(header.get('kid'))[:64]!r} is published")
     signed = token.rpartition(".")[0].encode("ascii")
     if not any(_signed_by(one, signed, signature) for one in keys):
-        why = "the signature is not that of its content" if keys else f"no key {str(header.get('kid'))[:64]!r} is ours"
-        raise BadToken("token_forged", why)
+        raise BadToken("token_forged", "the signature is not that of its content")
     issued, ends = claims.get("iat"), claims.get("exp")
     if type(issued) is not int or type(ends) is not int:
         raise BadToken("token_malformed", "iat and exp are whole seconds")
@@ -235,6 +236,58 @@ def opened(token: str, jwks: Mapping[str, Json], at: datetime) -> dict[str, Json
         raise BadToken("token_expired", f"it is believed from {issued} to {ends} (seconds since 1970)")
     return claims
 
+
+def refusals(
+    claims: Mapping[str, Json], asked: Asked, floors: Mapping[str, Floor], *, tenant: str, policy: str
+) -> tuple[Reason, ...]:
+    """Why a store with these floors releases nothing for an opened token; empty: it does. decision.rego says the same.
+
+    Args:
+        claims: as `opened` gives them.
+        asked: by the relying party.
+        floors, tenant, policy: what the store holds; `policy` is the hash of the whole policy with its floors.
+    """
+    found: list[Reason] = []
+
+    def kept_back(code: str, component: str, got: Json, want: Json, remedy: str) -> None:
+        found.append(Reason(code, component, got, want, "docs/stores.md", remedy))
+
+    submods = claims.get("submods")
+    tee, submodule = next(iter(submods.items())) if isinstance(submods, dict) and len(submods) == 1 else ("", {})
+    machine = submodule.get("ratchet") if isinstance(submodule, dict) else None
+    if claims.get("iss") != ISSUER or claims.get("aud") != asked.audience or not isinstance(machine, dict):
+        want = "a token that this verifier signed for this audience, and that has not expired"
+        kept_back("token_refused", "token", None, want, "ask for one, for this audience")
+        return tuple(found)
+    if len(asked.nonce) < MIN_NONCE or claims.get("eat_nonce") != asked.nonce:
+        kept_back(
+            "nonce_mismatch", "eat_nonce", claims.get("eat_nonce"), asked.nonce, "ask for a token with this nonce"
+        )
+    if not machine.get("tenant") == asked.tenant == tenant:
+        kept_back("tenant_mismatch", "tenant", machine.get("tenant"), asked.tenant, "ask the tenant's own store")
+    if submodule.get("ear_status") != Tier.AFFIRMING.value:
+        got = submodule.get("ear_status")
+        kept_back("not_affirming", "ear_status", got, Tier.AFFIRMING.value, "see the reasons in the token")
+    wanted = asked.policy if asked.policy is not None else policy
+    if machine.get("policy") != wanted:
+        kept_back("policy_mismatch", "policy", machine.get("policy"), wanted, "ask for a token by the policy in force")
+    if asked.evaluation is not None and tee != "snp":
+        got = machine.get("evaluation")
+        if not isinstance(got, int | float) or isinstance(got, bool) or got < asked.evaluation:
+            kept_back("evaluation_too_low", "evaluation", got, asked.evaluation, "let a later evaluation be in force")
+    if machine.get("debug") is not False:
+        kept_back("debug_enabled", "debug", machine.get("debug"), False, "relaunch without debug")
+    family = machine.get("family")
+    floor = floors.get(family) if isinstance(family, str) else None
+    if floor is None:
+        kept_back("no_floor", "family", family, "a family that has a floor", "push a floor for it, or an open one")
+    else:
+        found += shortfalls(floor, machine.get("tcb") or {}, machine.get("bits") or {})
+    return tuple(found)
+
+
+MIN_NONCE = 32
+"""Characters of a nonce: 16 bytes in hex."""
 
 SKEW = 60
 """Seconds by which the clock of whoever relies on a token may be behind ours."""

@@ -8,7 +8,7 @@ id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -91,9 +91,11 @@ class Intent:
         change: id of the change that wants it; written beside the policy, so that a repeat is recognised.
         tenant: whose.
         floors: family -> floor, as data (ratchet/floor.py).
-        reference_values: tee -> measurement -> state, as data.
+        reference_values: of the policy, for people.
         at: event time of the change; a Git commit carries it.
         reason: one line for people.
+        policy: the appraisal policy without its floors (`Policy.to_data`): its hash with the floors is what tokens
+            carry that were judged by it.
     """
 
     change: str
@@ -102,6 +104,7 @@ class Intent:
     reference_values: Mapping[str, Json]
     at: datetime
     reason: str
+    policy: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

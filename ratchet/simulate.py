@@ -265,6 +265,9 @@ def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -
             continue
         ask = _known(machine)
         kind = refuse if objections(ask, {floor.family: floor}, values) else admit
+        # What appraisal says of all but the floor: what the token of this machine would tell the store.
+        beside = objections(ask, {floor.family: open_floor(floor.family, "the rest")}, values)
+        ask["status"] = Tier.NONE.value if beside else Tier.AFFIRMING.value
         if len(kind) < FROM_FLEET and _plain(ask):
             kind.append(ask)
     tee = floor.family.partition("/")[0]

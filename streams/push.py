@@ -102,10 +102,7 @@ class _Change:
             for family, one in floors.items():
                 if floor.from_data(one).family != family:
                     raise Refused(f"the floor under {family!r} is for another family")
-            for states in values.values():
-                if not all(isinstance(state, str) for state in states.values()):
-                    raise Refused("a reference value's state is not text")
-            return Intent(self.name, self.tenant, floors, values, self.time, self._reason())
+            return Intent(self.name, self.tenant, floors, values, self.time, self._reason(), wanted["policy"])
         except (KeyError, TypeError, ValueError, AttributeError) as why:
             raise Refused(f"malformed change: {type(why).__name__} {why}") from why
 

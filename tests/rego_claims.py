@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 
-from ratchet.admission import objections
+from ratchet import ear
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId
 from ratchet.floor import AmdFloor, IntelFloor, Minimum, from_data
 from ratchet.ports import Intent
 from ratchet.provenance import Provenance
+from streams.stores.layout import DATA, files_of, served
+from streams.stores.samples import FAULTS, OneKey, question
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 FROM = Provenance(documents=(BlobId("ab" * 32),), pointer="/tcbInfo/tcbLevels", rule="test/1")
@@ -116,14 +119,16 @@ def claims(draw: st.DrawFn, family: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "family": family if draw(mostly) else "snp/Naples",
         "tee": tee,
-        "measurement": draw(st.sampled_from(["aa", "aa", "bb", "cc", "dd", None])),
+        "status": draw(st.sampled_from(["affirming"] * 6 + ["none", "warning", "contraindicated"])),
         "debug": not draw(mostly),
         "genuine": draw(mostly),
         "tcb": tcb,
         "bits": bits,
     }
+    if not draw(st.integers(0, 5)):
+        found["fault"] = draw(st.sampled_from(FAULTS))
     if not draw(st.integers(0, 15)):
-        del found[draw(st.sampled_from(sorted(set(found) - {"tcb", "bits", "tee"})))]
+        del found[draw(st.sampled_from(sorted({"family", "debug", "genuine"})))]
     return found
 
 
@@ -131,13 +136,9 @@ def claims(draw: st.DrawFn, family: str) -> dict[str, Any]:
 def worlds(draw: st.DrawFn) -> tuple[Intent, list[dict[str, Any]]]:
     """What a store is to hold, and some claims to ask it about."""
     floors = [draw(intel("sgx")), draw(intel("tdx")), draw(amd())]
-    values = {tee: {"aa": "known", "bb": "closing", "cc": "contraindicated"} for tee in draw(st.sets(tees))}
     held = {floor.family: floor.to_data() for floor in floors}
     asked = [draw(claims(floor.family)) for floor in floors for _ in range(4)]
-    return Intent("c" * 64, "default", held, values, AT, "random"), asked
-
-
-tees = st.sampled_from(["sgx", "tdx", "snp"])
+    return Intent("c" * 64, "default", held, {}, AT, "random"), asked
 
 
 def wanted(intent: Intent, ask: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -145,8 +146,16 @@ def wanted(intent: Intent, ask: Mapping[str, Any]) -> set[tuple[str, str]]:
 
     The core names the components that are too low; the Rego names the status that follows from them.
     """
-    floors = {family: from_data(data) for family, data in intent.floors.items()}
-    return {_short(r.code, r.component, ask) for r in objections(ask, floors, intent.reference_values)}
+    files, minter = served(files_of(intent)), OneKey()
+    question_ = question(ask, files, minter, AT)
+    try:
+        claims = ear.opened(question_["token"], minter.jwks(AT), AT)
+    except ear.BadToken as bad:
+        return {(bad.code if bad.code == "token_key_unknown" else "token_refused", "token")}
+    asked = ear.Asked(audience=question_["audience"], tenant=question_["tenant"], nonce=question_["nonce"])
+    held, floors = json.loads(files[DATA]), {family: from_data(data) for family, data in intent.floors.items()}
+    why = ear.refusals(claims, asked, floors, tenant=held["tenant"], policy=held["policy"])
+    return {_short(r.code, r.component, ask) for r in why}
 
 
 def _short(code: str, component: str, ask: Mapping[str, Any]) -> tuple[str, str]:

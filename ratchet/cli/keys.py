@@ -1,6 +1,6 @@
 """Show or rotate the keys that sign EARs, the tokens for relying parties.
 
-A new key is published (GET /v1/jwks) an hour before it signs; the old one is published
+A new key is published (GET /v1/jwks, and the bundle that OPA follows) an hour before it signs; the old one is published
 until the last token that it signed has expired. `ratchet up` rotates by itself when the newest key is 30 days old.
 --compromised replaces every key at once: tokens that they signed are believed no more.
 """
@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show them, after rotating where that was asked."""
+    from ratchet.cli.composition import publish_keys
     from ratchet.cli.relying import ear_keys
     from ratchet.cli.running import now
 
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     keys = ear_keys(place)
     if args.action == "rotate":
         keys.replace_all(at) if args.compromised else keys.rotate(at)
+        publish_keys(place)
     signer = keys.signer(at).id
     published = keys.jwks(at)
     if args.json:

@@ -6,11 +6,13 @@ the bundle, `rego` and `opa_server` decide whether it enforces, `publish` gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ratchet.event import Json
     from ratchet.ports import PolicyStore
 
 
@@ -22,6 +24,7 @@ def local(
     opa_plain_http: bool = False,
     tenant: str = "default",
     head: Callable[[], str | None] = lambda: None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[PolicyStore, ...]:
     """The stores of a data directory, in the order in which they are written: Git, then the bundle of its commits.
 
@@ -31,6 +34,7 @@ def local(
         opa_token: bearer token for it.
         opa_plain_http: speak plain http to it beyond loopback (a network of containers).
         tenant: whose policy the bundle serves.
+        now: when keys are published and rotated.
         head: the newest link of the hash chain, for the commits' trailers; see streams/chain.py.
 
     Raises:
@@ -38,16 +42,23 @@ def local(
         ValueError: the URL may not be spoken to.
     """
     # wasmtime, dulwich and httpx are not loaded by those who only want another module of this package.
+    from streams.ear_keys import EarKeys
     from streams.stores.git import GitStore
     from streams.stores.keys import BundleKey
     from streams.stores.opa import OpaStore
     from streams.stores.rego import Prover, RegoInProcess
 
+    ear = EarKeys(folder / "keys" / "ear")
     prover: Prover = RegoInProcess()
     git = GitStore(folder / "policy.git", prover, head=head)
     if opa_url is not None:
         from streams.stores.opa_server import OpaServer
 
-        prover = OpaServer(opa_url, token=opa_token, dangerous_plain_http=opa_plain_http)
+        prover = OpaServer(opa_url, token=opa_token, dangerous_plain_http=opa_plain_http, minter=ear)
     key = BundleKey.kept_in(folder / "keys")
-    return git, OpaStore(git, folder / "bundles" / "ratchet.tar.gz", key, prover, tenant=tenant)
+
+    def jwks() -> Mapping[str, Json]:
+        ear.keep_young(now())
+        return ear.jwks(now())
+
+    return git, OpaStore(git, folder / "bundles" / "ratchet.tar.gz", key, prover, tenant=tenant, keys=jwks)

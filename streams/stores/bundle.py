@@ -24,7 +24,7 @@ from streams.stores.rego import Policy
 MAX_PACKED, MAX_UNPACKED, MAX_FILES = 16 << 20, 64 << 20, 64
 """Bounds of a bundle that is read: nobody but us writes it, and nobody else's may fill the memory."""
 
-ROOTS = ("ratchet", "ratchet_policy")
+ROOTS = ("ratchet", "ratchet_keys", "ratchet_policy")
 """What the bundle owns in OPA's tree of documents: nothing else may write there."""
 
 _MANIFEST, _SIGNATURES = ".manifest", ".signatures.json"

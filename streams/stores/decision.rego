@@ -1,9 +1,11 @@
-# Does a machine's proven evidence meet the policy? Denies by default, and lists every reason.
+# May something be released to this machine? Denies by default, and lists every reason.
 #
-# input: family, tee, measurement, debug, genuine, tcb, bits (what Ratchet's verifier proved of one piece of evidence).
-# data.ratchet_policy: floors by family, reference values by TEE. The floors mean what ratchet/floor.py says they mean;
-# a test holds the two against each other. Numbers are told from other types before they are compared, because Rego
-# orders values of different types: the text "1" is greater than the number 24.
+# input: token (an EAR that Ratchet's verifier signed), audience, tenant and nonce (the relying party's own), and where it
+# names them: policy (hash of the policy that it wants applied; else the store's own) and evaluation (Intel's, the least).
+# Nothing that a caller says of the machine counts: only what the token says, once its signature is proven.
+# data.ratchet_keys: jwks (JSON text) and kids. data.ratchet_policy: tenant, policy (hash), and the floors by family, which
+# mean what ratchet/floor.py says they mean; a test holds the two against each other. Numbers are told from other types
+# before they are compared, because Rego orders values of different types: the text "1" is greater than the number 24.
 #
 # What is negated is always a rule or a function of values that are there: in OPA `not f(input.x)` is undefined, not
 # true, where `input.x` is.
@@ -13,53 +15,164 @@ default allow := false
 
 # Every condition is stated as something that must hold, so that what is missing or malformed denies.
 allow if {
-	genuine
+	proven
+	for_this_nonce
+	for_this_tenant
+	affirming
+	judged_as_wanted
+	recent_evaluation
 	closed
-	measured
 	met
 	count(reasons) == 0
 }
 
 decision := {"allow": allow, "reasons": [reason | some reason in reasons]}
 
-floor := data.ratchet_policy.floors[input.family]
+# The token: signed with ES256 by a key that is published, for this audience, and believed now.
 
-# Genuine, and closed to the host.
+issuer := "urn:ratchet:verifier"
 
-genuine if input.genuine == true
+max_life := 3600
 
-closed if input.debug == false
+skew := 60
 
-reasons contains {"code": "not_genuine", "component": "evidence", "got": got, "want": true} if {
-	not genuine
-	got := object.get(input, "genuine", null)
+checked := io.jwt.decode_verify(input.token, {
+	"cert": data.ratchet_keys.jwks,
+	"alg": "ES256",
+	"iss": issuer,
+	"aud": input.audience,
+})
+
+signed if {
+	is_string(input.audience)
+	count(input.audience) > 0
+	checked[0] == true
+	checked[1].kid in data.ratchet_keys.kids
+	not checked[1].crit
 }
+
+now := time.now_ns() / 1000000000
+
+# OPA checks exp where there is one; a token without an end, or with a long life, is none of ours.
+believed if {
+	signed
+	is_number(checked[2].iat)
+	is_number(checked[2].exp)
+	checked[2].exp > now
+	checked[2].iat <= now + skew
+	checked[2].exp - checked[2].iat <= max_life
+}
+
+claims := checked[2] if believed
+
+proven if machine
+
+submodule := claims.submods[tee]
+
+tee := [name | some name, _ in claims.submods][0] if count(claims.submods) == 1
+
+machine := submodule.ratchet if is_object(submodule.ratchet)
+
+floor := data.ratchet_policy.floors[machine.family]
+
+reasons contains {"code": "token_refused", "component": "token", "got": null, "want": want} if {
+	not proven
+	not unknown_key
+	want := "a token that this verifier signed for this audience, and that has not expired"
+}
+
+# So that a store that has not fetched the keys yet is told from one that was given a forgery.
+unknown_key if {
+	kid := io.jwt.decode(input.token)[0].kid
+	not kid in data.ratchet_keys.kids
+}
+
+reasons contains {"code": "token_key_unknown", "component": "token", "got": kid, "want": "a published key"} if {
+	unknown_key
+	kid := io.jwt.decode(input.token)[0].kid
+}
+
+for_this_nonce if {
+	is_string(input.nonce)
+	count(input.nonce) >= 32
+	claims.eat_nonce == input.nonce
+}
+
+reasons contains {"code": "nonce_mismatch", "component": "eat_nonce", "got": got, "want": want} if {
+	proven
+	not for_this_nonce
+	got := object.get(claims, "eat_nonce", null)
+	want := object.get(input, "nonce", null)
+}
+
+for_this_tenant if {
+	input.tenant == machine.tenant
+	data.ratchet_policy.tenant == machine.tenant
+}
+
+reasons contains {"code": "tenant_mismatch", "component": "tenant", "got": got, "want": want} if {
+	proven
+	not for_this_tenant
+	got := object.get(machine, "tenant", null)
+	want := object.get(input, "tenant", null)
+}
+
+# What appraisal made of it, and by which policy.
+
+affirming if submodule.ear_status == "affirming"
+
+reasons contains {"code": "not_affirming", "component": "ear_status", "got": got, "want": "affirming"} if {
+	proven
+	not affirming
+	got := object.get(submodule, "ear_status", null)
+}
+
+wanted_policy := object.get(input, "policy", data.ratchet_policy.policy)
+
+judged_as_wanted if {
+	is_string(wanted_policy)
+	machine.policy == wanted_policy
+}
+
+reasons contains {"code": "policy_mismatch", "component": "policy", "got": got, "want": want} if {
+	proven
+	not judged_as_wanted
+	got := object.get(machine, "policy", null)
+	want := object.get(input, "policy", object.get(data.ratchet_policy, "policy", null))
+}
+
+least_evaluation := object.get(input, "evaluation", null)
+
+recent_evaluation if least_evaluation == null
+
+recent_evaluation if tee == "snp" # AMD has no evaluations
+
+recent_evaluation if {
+	is_number(least_evaluation)
+	is_number(machine.evaluation)
+	machine.evaluation >= least_evaluation
+}
+
+reasons contains {"code": "evaluation_too_low", "component": "evaluation", "got": got, "want": least_evaluation} if {
+	proven
+	not recent_evaluation
+	got := object.get(machine, "evaluation", null)
+}
+
+closed if machine.debug == false
 
 reasons contains {"code": "debug_enabled", "component": "debug", "got": got, "want": false} if {
+	proven
 	not closed
-	got := object.get(input, "debug", null)
+	got := object.get(machine, "debug", null)
 }
 
-# Reference values: where a TEE has none, its measurements are not judged.
-
-values := object.get(data.ratchet_policy.reference_values, input.tee, {})
-
-admitted_states := {"known", "closing"}
-
-measured if count(values) == 0
-
-measured if values[input.measurement] in admitted_states
-
-reasons contains {"code": "measurement_not_admitted", "component": "measurement", "got": got, "want": "known"} if {
-	not measured
-	got := object.get(input, "measurement", null)
-}
-
-# Floors: a family without one is refused.
+# Floors: once more, on the attested versions. A family without one is refused.
 
 reasons contains {"code": "no_floor", "component": "family", "got": got, "want": "a family that has a floor"} if {
+	proven
 	not floor
-	got := object.get(input, "family", null)
+	got := object.get(machine, "family", null)
 }
 
 met if {
@@ -106,7 +219,7 @@ fulfilled(minimum) if {
 for_another(minimum) if {
 	some name in ["model", "stepping"]
 	minimum[name] != null
-	input.bits[concat("", ["cpuid.", name])] != minimum[name]
+	machine.bits[concat("", ["cpuid.", name])] != minimum[name]
 }
 
 applies(minimum) if {
@@ -117,14 +230,14 @@ applies(minimum) if {
 
 selected(minimum, name) if minimum[name] == null
 
-selected(minimum, name) if input.bits[concat("", ["cpuid.", name])] == minimum[name]
+selected(minimum, name) if machine.bits[concat("", ["cpuid.", name])] == minimum[name]
 
 mitigated(minimum) if minimum.mitigation == 0
 
 mitigated(minimum) if {
 	minimum.mitigation > 0
-	is_number(input.bits["mitigation.current"])
-	bits.and(input.bits["mitigation.current"], minimum.mitigation) == minimum.mitigation
+	is_number(machine.bits["mitigation.current"])
+	bits.and(machine.bits["mitigation.current"], minimum.mitigation) == minimum.mitigation
 }
 
 amd_reasons contains {"code": "floor_abstains", "component": component, "got": null, "want": minimum[name]} if {
@@ -172,9 +285,9 @@ sgx_names := [concat("", ["sgx.", format_int(n, 10)]) | some n in numbers.range(
 
 tdx_names := [concat("", ["tdx.", format_int(n, 10)]) | some n in numbers.range(0, 15)]
 
-sgx_seen := [input.tcb[name] | some name in sgx_names]
+sgx_seen := [machine.tcb[name] | some name in sgx_names]
 
-tdx_seen := [input.tcb[name] | some name in tdx_names]
+tdx_seen := [machine.tcb[name] | some name in tdx_names]
 
 asked := array.concat(array.concat(sgx_names, ["pcesvn"]), [name | some name in tdx_names; floor.tee == "tdx"])
 
@@ -194,7 +307,7 @@ level_met(level) if {
 	every place, want in level.sgx {
 		sgx_seen[place] >= want
 	}
-	input.tcb.pcesvn >= level.pcesvn
+	machine.tcb.pcesvn >= level.pcesvn
 	tdx_met(level)
 }
 
@@ -209,9 +322,9 @@ tdx_met(level) if {
 
 # With a TDX module version, components 0 and 1 belong to the module (Intel PCS API v4, tdxModuleIdentities): they are
 # set to the greatest byte, which any level admits.
-tdx_compared := tdx_seen if input.tcb["tdx.1"] == 0
+tdx_compared := tdx_seen if machine.tcb["tdx.1"] == 0
 
-tdx_compared := array.concat([255, 255], array.slice(tdx_seen, 2, 16)) if input.tcb["tdx.1"] > 0
+tdx_compared := array.concat([255, 255], array.slice(tdx_seen, 2, 16)) if machine.tcb["tdx.1"] > 0
 
 level_admitted if admitted(matching_level)
 
@@ -226,17 +339,17 @@ admitted(level) if {
 
 module_met if floor.tee != "tdx"
 
-module_met if input.tcb["tdx.1"] == 0
+module_met if machine.tcb["tdx.1"] == 0
 
 module_met if {
-	input.tcb["tdx.1"] > 0
+	machine.tcb["tdx.1"] > 0
 	admitted(matching_module)
 }
 
 digits := ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "A", "B", "C", "D", "E", "F"]
 
 module_name := concat("", ["TDX_", digits[(version - (version % 16)) / 16], digits[version % 16]]) if {
-	version := input.tcb["tdx.1"]
+	version := machine.tcb["tdx.1"]
 	version < 256
 }
 
@@ -244,7 +357,7 @@ module_levels := floor.modules[module_name]
 
 modules_met contains place if {
 	some place, level in module_levels
-	level.isvsvn <= input.tcb["tdx.0"]
+	level.isvsvn <= machine.tcb["tdx.0"]
 }
 
 matching_module := module_levels[min(modules_met)]
@@ -262,7 +375,7 @@ intel_reasons contains {"code": "below_floor", "component": "tcb_status", "got":
 	want := floor.accepted
 }
 
-intel_reasons contains {"code": "below_floor", "component": lower(module_name), "got": input.tcb["tdx.0"], "want": want} if {
+intel_reasons contains {"code": "below_floor", "component": lower(module_name), "got": machine.tcb["tdx.0"], "want": want} if {
 	floor.kind == "intel"
 	count(unattested) == 0
 	not module_met
@@ -276,14 +389,14 @@ status_of_level := matching_level.status
 # Values
 
 at_least(name, want) if {
-	is_number(input.tcb[name])
+	is_number(machine.tcb[name])
 	is_number(want)
-	input.tcb[name] >= want
+	machine.tcb[name] >= want
 }
 
-set_to(name, want) if as_number(input.bits[name]) == as_number(want)
+set_to(name, want) if as_number(machine.bits[name]) == as_number(want)
 
-attested_number(name) if is_number(input.tcb[name])
+attested_number(name) if is_number(machine.tcb[name])
 
 as_number(value) := value if is_number(value)
 
@@ -291,7 +404,7 @@ as_number(true) := 1
 
 as_number(false) := 0
 
-seen(kind, name) := object.get(object.get(input, kind, {}), name, null)
+seen(kind, name) := object.get(object.get(machine, kind, {}), name, null)
 
 code_for(got) := "floor_abstains" if got == null
 

@@ -4,11 +4,11 @@ In the Git repository, below the tenant's folder:
 
     change.json                      which change, when, why
     floors/<tee>/<product>.json      one floor each, with its provenance
-    reference-values/<tee>.json      measurement -> known, closing or contraindicated
-    opa/ratchet/decision.rego        the policy
-    opa/ratchet_policy/data.json     the same floors and values, as the policy reads them
+    policy.json                      the rest of the appraisal policy that evidence is judged by
+    opa/ratchet/decision.rego        what decides
+    opa/ratchet_policy/data.json     what it reads: the floors, and the hash of the whole policy with its floors
 
-What is below `opa/` is, byte for byte, what goes into the bundle.
+What is below `opa/` is, byte for byte, what goes into the bundle; the published keys are put beside it (`KEYS`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from ratchet.event import Json, stamp
+from ratchet.policy import Policy
 from ratchet.ports import Intent, Refused
 
 MAX_DATA = 16 * 1024 * 1024
@@ -30,6 +31,12 @@ SERVED = "opa/"
 
 RULES = "ratchet/decision.rego"
 """Where the policy lies in a bundle."""
+
+DATA = "ratchet_policy/data.json"
+"""Where its data lie."""
+
+KEYS = "ratchet_keys/data.json"
+"""Where the published keys lie in a bundle. They rotate, so no commit holds them."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]{1,32}){0,4}")
 """Of tenants, families' parts and TEEs: no path may leave its folder, none may be hidden."""
@@ -48,24 +55,36 @@ def files_of(intent: Intent) -> dict[str, bytes]:
             {"change": intent.change, "tenant": intent.tenant, "at": stamp(intent.at), "reason": intent.reason}
         ),
         f"{SERVED}{RULES}": policy(),
-        "opa/ratchet_policy/data.json": readable(
+        f"{SERVED}{DATA}": readable(
             {
                 "change": intent.change,
+                "tenant": intent.tenant,
+                "policy": policy_hash(intent),
                 "floors": intent.floors,
-                "reference_values": intent.reference_values,
             }
         ),
+        "policy.json": readable(intent.policy),
     }
     for family, floor in intent.floors.items():
         tee, slash, product = family.partition("/")
         if not slash:
             raise Refused(f"family {family!r} is not <tee>/<product>")
         files[f"floors/{_named('family', tee)}/{_named('family', product)}.json"] = readable(floor)
-    for tee, values in intent.reference_values.items():
-        files[f"reference-values/{_named('tee', tee)}.json"] = readable(values)
     if sum(map(len, files.values())) > MAX_DATA:
         raise Refused(f"more than {MAX_DATA} bytes of policy for tenant {intent.tenant}")
     return files
+
+
+def policy_hash(intent: Intent) -> str:
+    """The hash that tokens carry which were judged by this policy with these floors.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        return Policy.from_data({**intent.policy, "floors": intent.floors}).hash
+    except (ValueError, TypeError, AttributeError) as why:
+        raise Refused(f"not a policy: {why}") from why
 
 
 def served(files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ holds what it was given only if the file opens with our key and its content is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from streams.stores.bundle import MAX_PACKED, BadBundle, configuration, contents
 from streams.stores.durable import held, replace
 from streams.stores.git import GitStore
 from streams.stores.keys import BundleKey
+from streams.stores.layout import KEYS
 from streams.stores.rego import Policy, Prover, RegoInProcess, prove
+from streams.stores.samples import keys_file
 
 
 def configure(folder: Path, key: BundleKey) -> None:
@@ -49,6 +51,7 @@ class OpaStore:
         prover: decides samples: in process, or an OPA server that serves this bundle.
         tenant: whose policy; one bundle serves one.
         name: among the stores.
+        keys: the JWKS of the tokens that are to be believed now; they go into the bundle, beside the commit's files.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class OpaStore:
         *,
         tenant: str = "default",
         name: str = "opa",
+        keys: Callable[[], Mapping[str, Json]] = lambda: {"keys": []},
     ) -> None:
+        self._keys = keys
         self._git, self._path, self._key, self._prover = git, path, key, prover
         self._tenant, self._name = tenant, name
         # What `check` last found equal to its commit: the file's bytes, and the revision they were expected to have.
@@ -97,7 +102,7 @@ class OpaStore:
     def push(self, plan: Plan) -> Written | Drifted:
         """Build, sign and replace the file, if it still is the bundle that was planned on."""
         target = self._commit_of(plan.intent)
-        files = contents(self._git.policy(target, self._tenant), self._key)
+        files = self._contents(target)
         with self._writing():
             current = self._current(plan.intent.change, plan.base)
             if isinstance(current, Drifted):
@@ -107,6 +112,20 @@ class OpaStore:
             replace(self._path, pack(files))
             configure(self._path.parent, self._key)
         return Written(self._name, plan.intent, plan.base, target)
+
+    def publish_keys(self) -> bool:
+        """Put the keys that are to be believed now into the bundle, where it has others. Whether it had."""
+        with self._writing():
+            packed = self._packed()
+            found = opened(packed, self._key) if packed is not None else None
+            if found is None or found.files.get(KEYS) == keys_file(self._keys()):
+                return False
+            replace(self._path, pack(self._contents(found.revision)))
+            return True
+
+    def _contents(self, commit: str) -> dict[str, bytes]:
+        policy = self._git.policy(commit, self._tenant)
+        return contents(Policy(policy.revision, {**policy.files, KEYS: keys_file(self._keys())}), self._key)
 
     def prove(self, done: Written, samples: Samples) -> Receipt | Drifted:
         """Read the file back, compare it with the commit, then let the prover decide the samples.
@@ -134,6 +153,10 @@ class OpaStore:
         Read from disk each time, but compared with its commit only where its bytes are not those that were last found
         equal to it: a commit's content follows from its id. That comparison cost a fifth of the pipeline's time.
         """
+        try:
+            self.publish_keys()
+        except BadBundle as why:
+            return Drifted(self._name, None, expected, None, str(why))
         packed = self._packed()
         if (packed, expected) != self._sound:
             drift = self._compare(packed, expected)
@@ -147,7 +170,7 @@ class OpaStore:
 
     def _compare(self, packed: bytes | None, expected: str | None) -> Drifted | None:
         try:
-            found = opened(packed, self._key) if packed is not None else None
+            found = _committed(opened(packed, self._key)) if packed is not None else None
         except BadBundle as why:
             return Drifted(self._name, None, expected, None, str(why))
         revision = found.revision if found else None
@@ -191,7 +214,7 @@ class OpaStore:
             BadBundle: it is not one that we signed.
         """
         packed = self._packed()
-        return opened(packed, self._key) if packed is not None else None
+        return _committed(opened(packed, self._key)) if packed is not None else None
 
     def _packed(self) -> bytes | None:
         """The file, no further than a bundle may be long; None where there is none."""
@@ -215,3 +238,8 @@ class OpaStore:
                 yield
         except OSError as why:
             raise Unreachable(self._name, f"{self._path}: {why}") from why
+
+
+def _committed(policy: Policy) -> Policy:
+    """What of a bundle is of its commit: all but the keys."""
+    return Policy(policy.revision, {path: data for path, data in policy.files.items() if path != KEYS})

@@ -7,8 +7,8 @@ Sources: OPA documentation, "REST API": Status API (`/v1/status`, bundles.<name>
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import httpx
 
@@ -16,6 +16,7 @@ from ratchet.event import Json
 from ratchet.ports import Unreachable
 from streams.endpoint import checked
 from streams.stores.rego import Decision, Policy, decision_of
+from streams.stores.samples import Minter, question
 
 TIMEOUT = 5.0
 """Seconds for one question."""
@@ -33,6 +34,8 @@ class OpaServer:
         bundle: the name that its configuration gives to our bundle.
         dangerous_plain_http: speak plain http beyond loopback.
         client: to speak through; one of our own by default.
+        minter: signs the samples with a key that the bundle publishes.
+        now: the moment; OPA has a clock of its own, and believes a token by that.
     """
 
     def __init__(
@@ -43,7 +46,10 @@ class OpaServer:
         bundle: str = "ratchet",
         dangerous_plain_http: bool = False,
         client: httpx.Client | None = None,
+        minter: Minter,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._minter, self._now = minter, now
         self._url = checked(url, dangerous_plain_http=dangerous_plain_http).rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._bundle = bundle
@@ -56,7 +62,13 @@ class OpaServer:
         if status.get("active_revision") != policy.revision:
             why = str(status.get("message") or f"it serves {status.get('active_revision') or 'nothing'}")
             raise Unreachable(self._url, f"not yet at {policy.revision[:12]}: {why[:300]}", retry_after=POLL)
-        return tuple(self._decide(policy.revision, one) for one in inputs)
+        now = self._now()
+        asked = [question(one, policy.files, self._minter, now) for one in inputs]
+        answers = tuple(self._decide(policy.revision, one) for one in asked)
+        for one, answer in zip(inputs, answers, strict=True):
+            if one.get("fault") is None and any(reason.get("code") == "token_key_unknown" for reason in answer.reasons):
+                raise Unreachable(self._url, "it has not fetched the keys that sign tokens now", retry_after=POLL)
+        return answers
 
     def revision(self) -> str | None:
         """The revision of our bundle that it serves now."""

@@ -19,8 +19,9 @@ from typing import Protocol
 from ratchet import floor as floors
 from ratchet.event import Json
 from ratchet.ports import Drifted, Receipt, Samples, Written
-from streams.stores.layout import RULES
+from streams.stores.layout import KEYS, RULES
 from streams.stores.layout import policy as source
+from streams.stores.samples import FAULTS, Minter, OneKey, keys_file, question
 from streams.stores.wasm import Compiled, Undecided
 
 EXACT = 2**53 - 1
@@ -77,11 +78,13 @@ class RegoInProcess:
 
     def decide(self, policy: Policy, inputs: Sequence[Mapping[str, Json]], at: datetime) -> tuple[Decision, ...]:
         """See `Prover.decide`."""
+        minter = _own_key()
         try:
-            compiled = Compiled(_compiled(), _data(policy))
+            files = {**policy.files, KEYS: keys_file(minter.jwks(at))}
+            compiled = Compiled(_compiled(), _data(Policy(policy.revision, files)))
         except (Undecided, ValueError, TypeError):
             return (REFUSED,) * len(inputs)
-        return tuple(_ask(compiled, one, at) for one in inputs)
+        return tuple(_ask(compiled, one, policy.files, minter, at) for one in inputs)
 
     def revision(self) -> str | None:
         """None: it decides what it is handed."""
@@ -119,10 +122,17 @@ def _rooted(path: Sequence[str], value: Json) -> Json:
     return value
 
 
-def _ask(compiled: Compiled, one: Mapping[str, Json], at: datetime) -> Decision:
+@cache
+def _own_key() -> OneKey:
+    return OneKey()
+
+
+def _ask(
+    compiled: Compiled, one: Mapping[str, Json], files: Mapping[str, bytes], minter: Minter, at: datetime
+) -> Decision:
     try:
-        return decision_of(compiled.decide(one, at)) if _exact(one) else REFUSED
-    except Undecided:
+        return decision_of(compiled.decide(question(one, files, minter, at), at)) if _exact(one) else REFUSED
+    except (Undecided, ValueError, KeyError, TypeError):
         return REFUSED
 
 
@@ -151,7 +161,8 @@ def prove(store: str, prover: Prover, policy: Policy, done: Written, samples: Sa
     Raises:
         Unreachable: the prover cannot be asked now.
     """
-    refuse = [*samples.refuse, *probes(done.intent.floors, done.intent.reference_values)]
+    refuse = [*samples.refuse, *probes(done.intent.floors)]
+    refuse += [{**one, "fault": fault} for one in samples.admit[:1] for fault in FAULTS]
     inputs = [dict(one) for one in (*refuse, *samples.admit)]
     decisions = prover.decide(policy, inputs, done.intent.at)
     wrong = [
@@ -166,44 +177,32 @@ def prove(store: str, prover: Prover, policy: Policy, done: Written, samples: Sa
     return Receipt(store, done.intent.change, done.revision, len(refuse), len(samples.admit), detail)
 
 
-def probes(held: Mapping[str, Json], values: Mapping[str, Json]) -> Iterable[Mapping[str, Json]]:
-    """Inputs that any policy with these floors must refuse, whatever the fleet is like.
+def probes(held: Mapping[str, Json]) -> Iterable[Mapping[str, Json]]:
+    """Samples that any policy with these floors must refuse, whatever the fleet is like.
 
-    Nothing at all; a family without a floor; and for each family, evidence that is not genuine, and firmware of version
-    zero (left out where the floor asks for nothing that zero lacks). Where measurements are judged, an admitted one
-    is given, so that nothing but the fault in question speaks against the probe.
+    Nothing at all; a family without a floor; and for each family, a forged token, and firmware of version zero (left
+    out where the floor asks for nothing that zero lacks).
     """
-    known = {tee: min((m for m, state in of.items() if state == "known"), default="") for tee, of in values.items()}
     yield {}
-    yield _probe("none/none", known, genuine=True)
+    yield _probe("none/none", genuine=True)
     for family, data in sorted(held.items()):
-        yield _probe(family, known, genuine=False)
+        yield _probe(family, genuine=False)
         names = [f"{kind}.{n}" for kind in ("sgx", "tdx") for n in range(16)] + ["pcesvn"]
         floor = floors.from_data(data)
         if isinstance(floor, floors.AmdFloor):
             names = sorted({name for minimum in floor.minima for name in minimum.tcb})
         zero = dict.fromkeys(names, 0)
         if floors.shortfalls(floor, zero, {}):
-            yield _probe(family, known, genuine=True, tcb=zero)
+            yield _probe(family, genuine=True, tcb=zero)
 
 
-def _probe(
-    family: str, known: Mapping[str, str], *, genuine: bool, tcb: Mapping[str, int] | None = None
-) -> Mapping[str, Json]:
+def _probe(family: str, *, genuine: bool, tcb: Mapping[str, int] | None = None) -> Mapping[str, Json]:
     tee = family.partition("/")[0]
-    return {
-        "family": family,
-        "tee": tee,
-        "measurement": known.get(tee, ""),
-        "debug": False,
-        "genuine": genuine,
-        "tcb": dict(tcb or {}),
-        "bits": {},
-    }
+    return {"family": family, "tee": tee, "debug": False, "genuine": genuine, "tcb": dict(tcb or {}), "bits": {}}
 
 
 def _wrong(number: int, one: Mapping[str, Json], decision: Decision, must_pass: bool) -> str:
-    who = one.get("family", "the empty input")
+    who = f"{one.get('family', 'nothing')}{' (' + one['fault'] + ')' if 'fault' in one else ''}"
     if must_pass:
         codes = ", ".join(sorted({str(r.get("code")) for r in decision.reasons})) or "no reason given"
         return f"sample {number} of {who} must pass and was refused: {codes}"

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,15 +25,17 @@ from tokens import AUDIENCE, ISSUER, NOW, SECONDS, Keys
 from ratchet.event import Event, derived_id
 from ratchet.floor import AmdFloor, Minimum
 from ratchet.ports import Drifted, Intent, Plan, Receipt, Record, Samples, Unreachable, Written
+from streams.ear_keys import EarKeys
 from streams.push import Push
 from streams.stores.bundle import contents, pack
 from streams.stores.git import GitStore
 from streams.stores.keys import BundleKey
-from streams.stores.layout import files_of
+from streams.stores.layout import DATA, files_of, served
 from streams.stores.opa import OpaStore
 from streams.stores.opa_server import OpaServer
 from streams.stores.publish import app
 from streams.stores.rego import RegoInProcess, decision_of
+from streams.stores.samples import FAULTS, OneKey, keys_file, question
 from streams.stores.wasm import decode_verify
 
 POLICY = Path(__file__).parents[2] / "streams" / "stores" / "decision.rego"
@@ -108,15 +110,23 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "bundles" / "ratchet.tar.gz"
         self.git = GitStore(folder / "policy.git", RegoInProcess())
-        self.key = BundleKey.kept_in(folder / "keys")
+        self.key, self.ear = BundleKey.kept_in(folder / "keys"), EarKeys(folder / "keys" / "ear")
+
+    def jwks(self) -> Mapping[str, Any]:
+        return self.ear.jwks(datetime.now(UTC))
+
+    def question(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """What a relying party would ask about such a machine now."""
+        files = self.git.policy(self.git.dump()["head"], "default").files
+        return question(sample, files, self.ear, datetime.now(UTC))
 
     def store(self, url: str, token: str = TOKEN) -> OpaStore:
-        return OpaStore(self.git, self.path, self.key, OpaServer(url, token=token))
+        return OpaStore(self.git, self.path, self.key, OpaServer(url, token=token, minter=self.ear), keys=self.jwks)
 
     def brought(self, want: Intent, base: str | None) -> Written:
         """A change through Git to the bundle file."""
         pushed(self.git, want, base)
-        store = OpaStore(self.git, self.path, self.key, RegoInProcess())
+        store = OpaStore(self.git, self.path, self.key, RegoInProcess(), keys=self.jwks)
         plan = store.plan(want, base)
         assert isinstance(plan, Plan)
         done = store.push(plan)
@@ -156,12 +166,12 @@ def world(tmp_path: Path) -> World:
 
 
 def asked(snp: int, **changed: Any) -> dict[str, Any]:
-    good = {"family": "snp/Milan", "tee": "snp", "measurement": "aa", "debug": False, "genuine": True, "bits": {}}
+    good = {"family": "snp/Milan", "tee": "snp", "debug": False, "genuine": True, "bits": {}}
     return good | {"tcb": {"reported.snp": snp}} | changed
 
 
 SAMPLES = Samples(
-    refuse=(asked(23), asked(24, debug=True), asked(24, measurement="bb"), asked(24, genuine=False)), admit=(asked(24),)
+    refuse=(asked(23), asked(24, debug=True), asked(24, status="warning"), asked(24, genuine=False)), admit=(asked(24),)
 )
 
 
@@ -220,8 +230,8 @@ def test_a_receipt_is_what_a_running_opa_decides_on_the_commits_bundle(opa: str,
         proved = receipt(world.store(url), done)
         assert isinstance(proved, Receipt), proved
         assert proved.revision == done.revision
-        assert (proved.refused, proved.admitted) == (4 + 4, 1)
-        assert OpaServer(url, token=TOKEN).revision() == done.revision
+        assert (proved.refused, proved.admitted) == (4 + 4 + len(FAULTS), 1)
+        assert OpaServer(url, token=TOKEN, minter=world.ear).revision() == done.revision
         assert world.store(url).check(done.revision) is None
         # and a sample on the wrong side is no receipt
         wrong = world.store(url).prove(done, Samples(refuse=(asked(24),), admit=()))
@@ -249,8 +259,8 @@ def test_opa_takes_no_bundle_but_ours_and_the_old_one_stays(opa: str, world: Wor
         world.path.write_bytes(pack(files))
         # then OPA says that it does not take it, and decides as before
         until(lambda: _complaint(url), "OPA complains")
-        assert OpaServer(url, token=TOKEN).revision() == first.revision
-        assert not _decision(url, asked(1))["allow"]
+        assert OpaServer(url, token=TOKEN, minter=world.ear).revision() == first.revision
+        assert not _decision(url, world.question(asked(1)))["allow"]
         # and the store calls it drift
         assert isinstance(world.store(url).check(first.revision), Drifted)
         assert isinstance(world.store(url).plan(lax, first.revision), Drifted)
@@ -317,9 +327,9 @@ def test_push_brings_changes_to_a_running_opa_and_waits_until_it_serves_them(opa
 
         until(confirmed, "both receipts")
         revision = out[0][1].data["revision"]
-        assert OpaServer(url, token=TOKEN).revision() == revision == state["store/opa"]["revision"]
-        assert not _decision(url, asked(24))["allow"]
-        assert _decision(url, asked(25))["allow"]
+        assert OpaServer(url, token=TOKEN, minter=world.ear).revision() == revision == state["store/opa"]["revision"]
+        assert not _decision(url, world.question(asked(24)))["allow"]
+        assert _decision(url, world.question(asked(25)))["allow"]
 
 
 def _due(store: str) -> Event:
@@ -348,10 +358,12 @@ def bare(opa: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.C
 @given(world=worlds())
 def test_opa_decides_as_the_core_does(bare: httpx.Client, world: tuple[Intent, list[dict[str, Any]]]) -> None:
     held, questions = world
-    data = files_of(held)["opa/ratchet_policy/data.json"]
-    assert bare.put("/v1/data/ratchet_policy", content=data).status_code == 204
+    files, minter = served(files_of(held)), OneKey()
+    now = datetime.now(UTC)
+    assert bare.put("/v1/data/ratchet_policy", content=files[DATA]).status_code == 204
+    assert bare.put("/v1/data/ratchet_keys", content=keys_file(minter.jwks(now))).status_code == 204
     for ask in questions:
-        answer = bare.post("/v1/data/ratchet/decision", json={"input": ask})
+        answer = bare.post("/v1/data/ratchet/decision", json={"input": question(ask, files, minter, now)})
         decision, why = decision_of(answer.json().get("result")), wanted(held, ask)
         assert decision.allow is (not why), ask
         assert seen(decision.reasons, ask) == why, ask

@@ -213,7 +213,7 @@ def test_a_token_of_another_kind_is_a_forgery(
     head = base64.urlsafe_b64encode(json.dumps({"kid": keys["keys"][0]["kid"]} | header).encode()).rstrip(b"=").decode()
     with pytest.raises(ear.BadToken) as refused:
         ear.opened(f"{head}.{token.split('.', 1)[1]}", keys, NOW)
-    assert refused.value.code == "token_forged", why
+    assert refused.value.code in ("token_forged", "token_key_unknown"), why
 
 
 @pytest.mark.parametrize("token", ["", "..", "a.b", "a.b.c.d", "é.é.é", "e30.e30.", "W10.W10.AA", "x" * 70_000])

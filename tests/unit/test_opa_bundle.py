@@ -24,7 +24,7 @@ from streams.stores import local
 from streams.stores.bundle import BadBundle, contents, opened, pack, unpack
 from streams.stores.git import GitStore
 from streams.stores.keys import BundleKey
-from streams.stores.layout import files_of, served
+from streams.stores.layout import KEYS, files_of, served
 from streams.stores.opa import OpaStore, configure
 from streams.stores.publish import app
 from streams.stores.rego import Decision, Policy, RegoInProcess
@@ -76,7 +76,7 @@ def test_a_bundle_opens_to_what_was_packed(key: BundleKey, policy: Policy) -> No
     assert opened(packed, key) == policy
     assert json.loads(unpack(packed)[".manifest"]) == {
         "revision": "f" * 40,
-        "roots": ["ratchet", "ratchet_policy"],
+        "roots": ["ratchet", "ratchet_keys", "ratchet_policy"],
         "rego_version": 1,
     }
 
@@ -200,7 +200,9 @@ def test_what_is_no_key_is_said(tmp_path: Path) -> None:
 
 def test_a_change_is_served_under_the_id_of_its_commit(world: World) -> None:
     done = world.brought("c1", 24, None)
-    assert opened(world.path.read_bytes(), world.key) == world.git.policy(done.revision, "default")
+    served, committed = opened(world.path.read_bytes(), world.key), world.git.policy(done.revision, "default")
+    assert served.revision == committed.revision
+    assert {path: data for path, data in served.files.items() if path != KEYS} == committed.files
     receipt = world.opa.prove(done, NOTHING)
     assert isinstance(receipt, Receipt)
     assert receipt.revision == done.revision

@@ -15,6 +15,7 @@ from ratchet.floor import AmdFloor, Minimum, shortfalls
 from ratchet.ports import Drifted, Intent, Receipt, Samples, Written
 from streams.stores.layout import files_of, served
 from streams.stores.rego import REFUSED, Policy, RegoInProcess, decision_of, probes, prove
+from streams.stores.samples import FAULTS
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -79,9 +80,9 @@ def good(**changed: Any) -> dict[str, Any]:
         ("debug is not said", {k: v for k, v in good().items() if k != "debug"}),
         ("debug as null", good(debug=None)),
         ("a family that is no text", good(family={"snp": "Milan"})),
-        ("a measurement that is a list of all", good(measurement=["aa"])),
-        ("a tee that has no reference values, with the family of one that has", good(tee="tdx", family="snp/Rome")),
-        ("no tee, so that no table would judge the measurement", {k: v for k, v in good().items() if k != "tee"}),
+        ("appraisal did not affirm it", good(status="warning")),
+        ("a status that is none", good(status=["affirming"])),
+        *[(f"a token with a fault: {fault}", good(fault=fault)) for fault in FAULTS],
         ("a family nobody heard of", good(family="snp/Naples")),
     ],
 )
@@ -127,7 +128,10 @@ def test_a_receipt_is_given_when_both_sides_are_as_they_must_be(milan: Intent) -
     samples = Samples(refuse=(good(tcb={"reported.snp": 23}),), admit=(good(),))
     receipt = prove("opa", RegoInProcess(), policy(milan), done, samples)
     assert isinstance(receipt, Receipt)
-    assert (receipt.refused, receipt.admitted) == (1 + len(list(probes(milan.floors, milan.reference_values))), 1)
+    assert (receipt.refused, receipt.admitted) == (
+        1 + len(list(probes(milan.floors))) + len(FAULTS),
+        1,
+    )
 
 
 def test_no_receipt_when_stale_firmware_passes_or_good_firmware_is_refused(milan: Intent) -> None:
@@ -156,6 +160,6 @@ def test_a_policy_without_its_floor_fails_even_with_no_samples(milan: Intent) ->
 @settings(max_examples=50, deadline=None)
 @given(amd())
 def test_probes_are_only_what_the_core_refuses(floor: AmdFloor) -> None:
-    for probe in probes({floor.family: floor.to_data()}, {}):
+    for probe in probes({floor.family: floor.to_data()}):
         if probe.get("genuine") and probe["family"] == floor.family:
             assert shortfalls(floor, probe["tcb"], probe["bits"])
