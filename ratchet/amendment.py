@@ -8,7 +8,8 @@ is a loosening: so a new key of the policy can make this module too strict, neve
 |---|---|
 | `accept`, `may_be_impossible` | something is taken out |
 | `reference_values` | a set is taken out while the tee keeps others, is added as `contraindicated`, or becomes worse |
-| `require_bits`, `require` | a requirement is added |
+| `require` | a requirement is added |
+| `floor_of` | another of SNP's TCB versions is added |
 | `minimum_evaluation`, `evaluation` | a number rises |
 | `trusted_for` | shorter |
 | `grace` | a rule is taken out |
@@ -25,7 +26,8 @@ from collections.abc import Callable, Iterator, Mapping
 from ratchet import tighten
 from ratchet.event import Json, canonical
 from ratchet.floor import Floor, from_data
-from ratchet.policy import CONTRAINDICATED, KNOWN, STATES, Policy
+from ratchet.policy import Policy
+from ratchet.reference import CONTRAINDICATED, KNOWN, STATES
 
 POLICY = "policy"
 """The family of a proposal that changes the policy beside the floors."""
@@ -142,6 +144,12 @@ def _taken_out_is_tighter(key: str, new: Json, old: Json) -> _Told:
             yield f"{key}: {_short(one)} is taken out", False
 
 
+def _added_is_tighter(key: str, new: Json, old: Json) -> _Told:
+    """Lists of what is asked."""
+    for text, wider in _taken_out_is_tighter(key, new, old):
+        yield text, not wider
+
+
 def _accept(key: str, new: Json, old: Json) -> _Told:
     after, before = new or {}, old or {}
     for status in sorted({*after, *before}):
@@ -249,6 +257,7 @@ def _holds(key: str, new: Json, old: Json) -> _Told:
 _TELLERS: Mapping[str, Callable[[str, Json, Json], _Told]] = {
     "accept": _accept,
     "enrolment": _enrolment,
+    "floor_of": _added_is_tighter,
     "evaluation": _number(higher_is_tighter=True),
     "grace": _taken_out_is_tighter,
     "holds": _holds,
@@ -258,7 +267,6 @@ _TELLERS: Mapping[str, Callable[[str, Json, Json], _Told]] = {
     "production": _truth,
     "reference_values": _reference_values,
     "require": _requirements,
-    "require_bits": _requirements,
     "trusted_for": _number(higher_is_tighter=False),
 }
 

@@ -9,7 +9,8 @@ judged by, the evaluation, and the attested versions.
      "submods": {"<tee>": {"ear_status", "ear_trustworthiness_vector", "ear_appraisal_policy_ids", "ratchet": {…}}}}
 
 `ratchet` in a submodule: tenant, identity, family, tcb, bits, measurements, key, debug, policy (hash), floor (hash of
-the family's floor, or null), evaluation (number, or null), evidence (blob id), reasons (the first codes).
+the family's floor, or null), evaluation (number, or null), evidence (blob id), reference (name of the reference values
+that it is of, or null), in_grace (the policy's grace makes it good enough for a while), reasons (the first codes).
 """
 
 from __future__ import annotations
@@ -155,6 +156,8 @@ def result(
         "floor": digest(canonical(floor.to_data())) if floor is not None else None,
         "evaluation": evaluation,
         "evidence": verdict.evidence,
+        "reference": verdict.reference,
+        "in_grace": verdict.in_grace,
         "reasons": list(dict.fromkeys(r.code for r in verdict.reasons))[:MAX_REASONS],
     }
     body: dict[str, Json] = {
@@ -279,6 +282,8 @@ def refusals(
         kept_back("debug_enabled", "debug", machine.get("debug"), False, "relaunch without debug")
     family = machine.get("family")
     floor = floors.get(family) if isinstance(family, str) else None
+    if machine.get("in_grace") is True:
+        return tuple(found)  # appraisal alone knows until when
     if floor is None:
         kept_back("no_floor", "family", family, "a family that has a floor", "push a floor for it, or an open one")
     else:

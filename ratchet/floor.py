@@ -242,7 +242,7 @@ def accepting(floor: Floor, accepted: tuple[str, ...], conditional: Mapping[str,
 def open_floor(family: str, rule: str) -> AmdFloor:
     """A floor that asks nothing, for a family of which something must be said and nothing is known yet.
 
-    A store refuses a family that it was told nothing of (`ratchet.appraise.objections`). This tells it, in so many
+    A store refuses a family that it was told nothing of (`ratchet.ear.refusals`). This tells it, in so many
     words, that the family is not judged. `appraise` treats it as no floor at all.
     """
     return AmdFloor(family=family, minima=(), provenance=Provenance(documents=(), pointer="", rule=rule))

@@ -2,46 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ratchet.condition import Condition
 from ratchet.enrolment import Rules
 from ratchet.evaluation import Evaluation
 from ratchet.event import Json, canonical, digest
+from ratchet.evidence.vocabulary import check
 from ratchet.floor import Floor, IntelFloor, accepting, from_data
 from ratchet.grace import GivenGrace, Grace
+from ratchet.reference import KNOWN, STATES, ReferenceSet
 from ratchet.standing import HOLD_TIERS, HOLDS
+
+__all__ = ["AR4SI", "KNOWN", "NAMEABLE", "NEVER_ACCEPTED", "STATES", "Policy", "hash_of"]
 
 AR4SI = "draft-ietf-rats-ar4si-09, 2.3.2"
 """Where the values of trustworthiness claims are from."""
 
-NAMEABLE = ("revocation", "collateral", "freshness", "executables", "floor", "identity")
+NAMEABLE = ("revocation", "collateral", "freshness", "executables", "floor", "identity", "enrolment")
 """What a policy may allow to be impossible. Parsing, chain, signature and binding are never among them."""
 
 NEVER_ACCEPTED = ("Revoked", "NoMatchingTcbLevel")
 """Statuses that no policy can admit."""
 
-KNOWN, CLOSING, CONTRAINDICATED = "known", "closing", "contraindicated"
-"""States of a reference value."""
-
-STATES = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
-"""State of a reference value -> what it makes of executables (AR4SI); 33 where there is none."""
-
-LOOSE_BITS: Mapping[str, Mapping[str, int]] = {
+REQUIRED: Mapping[str, Mapping[str, Json]] = {
+    "sgx": {},
     "snp": {"policy.migrate_ma": False},
-    "tdx": {"attributes.sept_ve_disable": True, "attributes.migratable": False},
+    "tdx": {
+        "attributes.sept_ve_disable": True,
+        "attributes.migratable": False,
+        "service_td": {"one_of": [0], "unattested": "admit"},
+    },
 }
-"""Bits that a policy requires unless it says otherwise.
+"""What is required of a guest unless the policy names the claim itself; `"any"` there lets it be anything.
 
 SNP: a migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA). TDX: without SEPT_VE_DISABLE
-the host can inject #VE on private memory; a migratable TD may leave the machine that attested (Intel TDX Module ABI,
-"ATTRIBUTES"). SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
+the host can inject #VE on private memory; a migratable TD may leave the machine that attested; a service TD
+(MRSERVICETD not zero) is bound to it and may change it (Intel TDX Module ABI, "ATTRIBUTES", "SERVTD_HASH"). TD reports
+1.0 do not say whether there is one. SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
+
+ANY = "any"
+"""In place of a condition: the claim may be anything."""
+
+FLOOR_OF = ("reported", "committed", "launch", "current")
+"""SNP's four TCB versions (AMD 56860, "ATTESTATION_REPORT"). A floor is written of the reported one."""
 
 
-_Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){1,64}$")]
+class _GivenSet(BaseModel):
+    """A set of reference values as people write it."""
+
+    model_config = ConfigDict(extra="forbid")
+    tee: str
+    state: str = KNOWN
+    conditions: dict[str, Any]
+    by: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    source: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    since: Any = None
+    until: Any = None
 
 
 class _GivenEnrolment(BaseModel):
@@ -51,7 +72,7 @@ class _GivenEnrolment(BaseModel):
 
 
 class _Given(BaseModel):
-    """The types of a policy as people write it. Measurements in capitals would match nothing, and say nothing."""
+    """The types of a policy as people write it."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     name: str = ""
@@ -59,11 +80,12 @@ class _Given(BaseModel):
     accept: dict[str, list[str]] = {}
     may_be_impossible: list[str] = []
     production: bool = True
-    require_bits: dict[str, dict[str, bool | int]] = {}
+    require: dict[str, dict[str, Any]] = {}
     minimum_evaluation: int | None = None
     evaluation: int | Literal["early", "standard", "newest"] = "early"
     grace: list[GivenGrace] = []
-    reference_values: dict[str, dict[_Hex, str]] = {}
+    reference_values: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")], _GivenSet] = {}
+    floor_of: list[str] = []
     enrolment: _GivenEnrolment = _GivenEnrolment()
     holds: dict[str, str] = {}
     floors: dict[str, dict[str, Any]] = {}
@@ -86,12 +108,14 @@ class Policy:
         accept: TCB status -> advisories that it may carry; `*` among them admits any. UpToDate is always accepted.
         may_be_impossible: of `NAMEABLE`, what does not bar affirming when it was not possible.
         production: a debuggable guest is contraindicated, not merely a warning.
-        require_bits: tee -> bit -> value that it must have.
+        require: tee -> conditions that a guest must meet, by claim.
         minimum_evaluation: the least tcbEvaluationDataNumber to judge by; None for any.
         evaluation: which of Intel's evaluations becomes a family's floor: `early`, `standard`, `newest` or a number
             (ratchet/evaluation.py). A floor in force says which one its family is judged by, but under `newest`.
         grace: for how long a level that went out of date is still good enough (ratchet/grace.py).
-        reference_values: tee -> measurement (hex) -> `known`, `closing` or `contraindicated`.
+        reference_values: what may run.
+        floor_of: which of SNP's TCB versions must meet the floor: the reported one, and by default also the committed
+            one (to which firmware can go back) and the one at launch (under which the guest's memory was prepared).
         enrolment: which machines are ours.
         holds: code of a hold (ratchet/standing.py) -> `warning` or `contraindicated`, where not the default.
         floors: family -> floor in force, each as `bind` gives it.
@@ -102,11 +126,12 @@ class Policy:
     accept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     may_be_impossible: tuple[str, ...] = ()
     production: bool = True
-    require_bits: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: LOOSE_BITS)
+    require: Mapping[str, tuple[Condition, ...]] = field(default_factory=lambda: required({}))
     minimum_evaluation: int | None = None
     evaluation: Evaluation = "early"
     grace: tuple[Grace, ...] = ()
-    reference_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    reference_values: tuple[ReferenceSet, ...] = ()
+    floor_of: tuple[str, ...] = ("reported", "committed", "launch")
     enrolment: Rules = field(default_factory=Rules)
     holds: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, Floor] = field(default_factory=dict)
@@ -126,10 +151,11 @@ class Policy:
         for code, tier in self.holds.items():
             if code not in HOLDS or tier not in HOLD_TIERS:
                 raise ValueError(f"holds.{code}: {tier!r}; {', '.join(HOLDS)}, each {' or '.join(HOLD_TIERS)}")
-        for tee, values in self.reference_values.items():
-            for measurement, state in values.items():
-                if state not in STATES:
-                    raise ValueError(f"reference_values.{tee}.{measurement}: {state!r} is none of {', '.join(STATES)}")
+        for of in self.floor_of:
+            if of not in FLOOR_OF:
+                raise ValueError(f"floor_of: {of!r} is none of {', '.join(FLOOR_OF)}")
+        if "reported" not in self.floor_of:
+            raise ValueError("floor_of: the reported TCB is always held against the floor: name it")
         if self.trusted_for <= 0:
             raise ValueError("trusted_for: must be above 0 seconds")
         accepted = tuple(sorted({"UpToDate"} | {s for s, allowed in self.accept.items() if "*" in allowed}))
@@ -179,11 +205,12 @@ class Policy:
             "accept": {status: list(allowed) for status, allowed in self.accept.items()},
             "may_be_impossible": list(self.may_be_impossible),
             "production": self.production,
-            "require_bits": {tee: dict(bits) for tee, bits in self.require_bits.items()},
+            "require": {tee: _require_data(tee, self.require.get(tee, ())) for tee in sorted(REQUIRED)},
             "minimum_evaluation": self.minimum_evaluation,
             "evaluation": self.evaluation,
             "grace": [rule.to_data() for rule in self.grace],
-            "reference_values": {tee: dict(values) for tee, values in self.reference_values.items()},
+            "reference_values": {one.name: one.to_data() for one in self.reference_values},
+            "floor_of": list(self.floor_of),
             "enrolment": self.enrolment.to_data(),
             "holds": dict(self.holds),
             "floors": {family: floor.to_data() for family, floor in self.floors.items()},
@@ -205,15 +232,56 @@ class Policy:
         given = dict(data)
         if "accept" in given:
             given["accept"] = {status: tuple(allowed) for status, allowed in given["accept"].items()}
-        if "may_be_impossible" in given:
-            given["may_be_impossible"] = tuple(given["may_be_impossible"])
+        for name in ("may_be_impossible", "floor_of"):
+            if name in given:
+                given[name] = tuple(given[name])
         if "enrolment" in given:
             given["enrolment"] = Rules.from_data(given["enrolment"])
         if "grace" in given:
             given["grace"] = tuple(Grace.from_data(rule) for rule in given["grace"])
+        if "require" in given:
+            given["require"] = required(given["require"])
+        if "reference_values" in given:
+            given["reference_values"] = tuple(_sets(given["reference_values"]))
         if "floors" in given:
             try:
                 given["floors"] = {family: from_data(floor) for family, floor in given["floors"].items()}
             except (KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"policy: floors: {type(error).__name__} {error}; see docs/floors.md") from error
         return cls(**given)
+
+
+def required(given: Mapping[str, Mapping[str, Json]]) -> Mapping[str, tuple[Condition, ...]]:
+    """What a guest must meet: what is required anyway, with what is given for a claim in its place.
+
+    Raises:
+        ValueError: no condition; names the key.
+    """
+    found = {}
+    for tee in sorted({*REQUIRED, *given}):
+        if tee not in REQUIRED:
+            raise ValueError(f"policy: require: {tee!r} is none of {', '.join(REQUIRED)}")
+        conditions = []
+        for claim, value in sorted({**REQUIRED[tee], **given.get(tee, {})}.items()):
+            try:
+                if value == ANY:
+                    check(tee, claim)
+                else:
+                    conditions.append(Condition.from_data(tee, claim, value))
+            except ValueError as error:
+                raise ValueError(f"policy: require.{tee}.{claim}: {error}") from error
+        found[tee] = tuple(conditions)
+    return found
+
+
+def _require_data(tee: str, conditions: Iterable[Condition]) -> dict[str, Json]:
+    """With what is required anyway and was let go, in so many words."""
+    return {**dict.fromkeys(REQUIRED[tee], ANY), **{one.claim: one.to_data() for one in conditions}}
+
+
+def _sets(given: Mapping[str, Mapping[str, Json]]) -> Iterator[ReferenceSet]:
+    for name, data in sorted(given.items()):
+        try:
+            yield ReferenceSet.from_data(name, data)
+        except ValueError as error:
+            raise ValueError(f"policy: reference_values.{name}: {error}") from error

@@ -91,7 +91,6 @@ class Intent:
         change: id of the change that wants it; written beside the policy, so that a repeat is recognised.
         tenant: whose.
         floors: family -> floor, as data (ratchet/floor.py).
-        reference_values: of the policy, for people.
         at: event time of the change; a Git commit carries it.
         reason: one line for people.
         policy: the appraisal policy without its floors (`Policy.to_data`): its hash with the floors is what tokens
@@ -101,7 +100,6 @@ class Intent:
     change: str
     tenant: str
     floors: Mapping[str, Json]
-    reference_values: Mapping[str, Json]
     at: datetime
     reason: str
     policy: Mapping[str, Json] = field(default_factory=dict)

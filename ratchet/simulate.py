@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple, Self
 
-from ratchet.appraise import KNOWN, Policy, appraise, objections, presented
+from ratchet.appraise import Policy, appraise
 from ratchet.circumstances import Circumstances, Recognition
 from ratchet.event import Json, parse_time
 from ratchet.evidence import Proof
-from ratchet.floor import ABSTAINS, Floor, open_floor
+from ratchet.floor import ABSTAINS, Floor, open_floor, shortfalls
 from ratchet.guest import guest_of
 from ratchet.ports import Samples
 from ratchet.reason import Reason
@@ -204,11 +204,13 @@ class _Judged(NamedTuple):
 
 
 def _judge(guest: Mapping[str, Json], policy: Policy, at: datetime | None) -> _Judged:
-    floors = policy.floors if guest["family"] in policy.floors else {**policy.floors, **_open(guest["family"])}
-    refusals = objections(_known(guest), floors, policy.reference_values)
+    floor = policy.floors.get(guest["family"])
+    short = _refused_anyway(guest)
+    if floor is not None:
+        short += shortfalls(floor, guest.get("tcb") or {}, guest.get("bits") or {})
     proof = guest.get("proof")
     if proof is None:
-        return _Judged(not refusals, refusals, refusals)
+        return _Judged(not short, short, short)
     moment = at or parse_time(guest["time"])
     about = Circumstances(
         received=moment,
@@ -216,11 +218,7 @@ def _judge(guest: Mapping[str, Json], policy: Policy, at: datetime | None) -> _J
         vouched=guest.get("vouched") is True,
     )
     verdict = appraise(Proof.from_data(proof), policy, moment, about)
-    return _Judged(verdict.tier is Tier.AFFIRMING, verdict.reasons, refusals)
-
-
-def _open(family: Json) -> dict[str, Floor]:
-    return {family: open_floor(family, "none in force")} if isinstance(family, str) else {}
+    return _Judged(verdict.tier is Tier.AFFIRMING, verdict.reasons, short)
 
 
 def _more(some: tuple[Reason, ...], others: tuple[Reason, ...]) -> tuple[Reason, ...]:
@@ -247,37 +245,37 @@ def _hit(guest: Mapping[str, Json], why: tuple[Reason, ...]) -> Hit:
     return Hit(identity=guest["subject"], hint=guest["hint"], region=guest["region"], why=why)
 
 
-def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -> Samples:
-    """Claims that a store must refuse and must admit once `floor` is in force: from the fleet, and made up at its edge.
+def _refused_anyway(guest: Mapping[str, Json]) -> tuple[Reason, ...]:
+    """Why it is refused whatever the floor is."""
+    if guest["genuine"] is True and not guest.get("debug") and guest.get("tier") != Tier.CONTRAINDICATED:
+        return ()
+    remedy = "see the verdict's reasons: `ratchet explain`"
+    return (Reason("not_affirming", "status", guest.get("tier"), Tier.AFFIRMING.value, "docs/stores.md", remedy),)
 
-    There is always one to refuse (evidence that is not genuine), and one to admit unless no machine can meet the floor.
+
+def samples(fleet: Iterable[Mapping[str, Json]], floor: Floor, policy: Policy) -> Samples:
+    """Machines that a store must refuse and must admit once `floor` is in force: of the fleet, and made up at its edge.
+
+    All of them are said to be affirming, so that it is the floor which decides. What else a store must refuse (another
+    status, a forged token) needs no machine: `streams.stores.rego.probes`.
 
     Args:
         fleet: latest genuine signals.
         floor: to be in force.
-        policy: its reference values give made-up machines a measurement.
+        policy: what is judged by.
     """
-    values = policy.reference_values
     refuse: list[Mapping[str, Json]] = []
     admit: list[Mapping[str, Json]] = []
     for machine in sorted(fleet, key=lambda m: str(m["subject"])):
         if machine["family"] != floor.family:
             continue
-        ask = _known(machine)
-        kind = refuse if objections(ask, {floor.family: floor}, values) else admit
-        # What appraisal says of all but the floor: what the token of this machine would tell the store.
-        beside = objections(ask, {floor.family: open_floor(floor.family, "the rest")}, values)
-        ask["status"] = Tier.NONE.value if beside else Tier.AFFIRMING.value
+        ask = _ask(floor, machine.get("tcb") or {}, machine.get("bits") or {})
+        kind = refuse if shortfalls(floor, ask["tcb"], ask["bits"]) else admit
         if len(kind) < FROM_FLEET and _plain(ask):
             kind.append(ask)
-    tee = floor.family.partition("/")[0]
-    known = sorted(m for m, state in values.get(tee, {}).items() if state == KNOWN)
-    measurement = known[0] if known else "00" * (32 if tee == "sgx" else 48)
-    good = [_ask(floor, measurement, *at) for at in islice(edge(floor), SYNTHETIC)]
-    bad = [_ask(floor, measurement, *at) for at in islice(_spread(below(floor)), SYNTHETIC)]
-    admit += [ask for ask in good if not objections(ask, {floor.family: floor}, values)]
-    refuse += bad
-    refuse.append({**(admit[0] if admit else _ask(floor, measurement, {}, {})), "genuine": False})
+    admit += [_ask(floor, *at) for at in islice(edge(floor), SYNTHETIC)]
+    refuse += [_ask(floor, *at) for at in islice(_spread(below(floor)), SYNTHETIC)]
+    refuse.append({**(admit[0] if admit else _ask(floor, {}, {})), "genuine": False})
     return Samples(refuse=tuple(refuse), admit=tuple(admit))
 
 
@@ -293,13 +291,6 @@ def samples_of(fleet: Iterable[Mapping[str, Json]], policy: Policy, family: str)
     every = [samples(machines, floor, policy) for _, floor in sorted(policy.floors.items())[:SAMPLED_FAMILIES]]
     refuse = tuple(ask for one in every for ask in one.refuse)
     return Samples(refuse=refuse, admit=tuple(ask for one in every for ask in one.admit))
-
-
-def _known(machine: Mapping[str, Json]) -> dict[str, Json]:
-    """What a store will be asked once the vendor's statements are at hand that a proposal comes of: a machine of which
-    too little is known to be admitted today counts as one that a floor may keep out.
-    """
-    return {**presented(machine), "genuine": machine["genuine"] is True}
 
 
 def _plain(ask: Mapping[str, Json]) -> bool:
@@ -318,13 +309,13 @@ def _spread(
             yield point
 
 
-def _ask(floor: Floor, measurement: str, tcb: Mapping[str, int], bits: Mapping[str, int]) -> dict[str, Json]:
+def _ask(floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int]) -> dict[str, Json]:
     return {
-        "family": floor.family,
         "tee": floor.family.partition("/")[0],
-        "measurement": measurement,
-        "debug": False,
+        "family": floor.family,
+        "status": Tier.AFFIRMING.value,
         "genuine": True,
+        "debug": False,
         "tcb": dict(tcb),
         "bits": dict(bits),
     }

@@ -192,13 +192,17 @@ def edge(floor: Floor) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
 
 
 def below(floor: Floor) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
-    """(tcb, bits) of machines that just miss a floor: those of its edge with one version one lower."""
+    """(tcb, bits) of machines that just miss a floor: those of its edge with one version lower, or one bit other."""
     for tcb, bits in edge(floor):
         for name, value in tcb.items():
             if value > 0:
                 lower = {**tcb, name: value - 1}
                 if shortfalls(floor, lower, bits):
                     yield lower, bits
+        for name, value in bits.items():
+            other = {**bits, name: 0 if value else 1}
+            if not name.startswith("cpuid.") and shortfalls(floor, tcb, other):
+                yield tcb, other
 
 
 def attainable(floor: Floor) -> bool:

@@ -98,11 +98,11 @@ class _Change:
         """
         try:
             wanted = self.data["intent"]
-            floors, values = wanted["floors"], wanted["policy"]["reference_values"]
+            floors, policy = wanted["floors"], dict(wanted["policy"])
             for family, one in floors.items():
                 if floor.from_data(one).family != family:
                     raise Refused(f"the floor under {family!r} is for another family")
-            return Intent(self.name, self.tenant, floors, values, self.time, self._reason(), wanted["policy"])
+            return Intent(self.name, self.tenant, floors, self.time, self._reason(), policy)
         except (KeyError, TypeError, ValueError, AttributeError) as why:
             raise Refused(f"malformed change: {type(why).__name__} {why}") from why
 

@@ -22,7 +22,7 @@ MAIN = Ref(b"refs/heads/main")
 
 def intent(change: str = "c1", snp: int = 24, **more: Any) -> Intent:
     floor = AmdFloor(family="snp/Milan", minima=(Minimum(tcb={"reported.snp": snp}),), provenance=FROM)
-    whole = Intent(change, "default", {"snp/Milan": floor.to_data()}, {"snp": {"aa": "known"}}, AT, f"SNP {snp}")
+    whole = Intent(change, "default", {"snp/Milan": floor.to_data()}, AT, f"SNP {snp}")
     return replace(whole, **more)
 
 

@@ -138,7 +138,7 @@ def worlds(draw: st.DrawFn) -> tuple[Intent, list[dict[str, Any]]]:
     floors = [draw(intel("sgx")), draw(intel("tdx")), draw(amd())]
     held = {floor.family: floor.to_data() for floor in floors}
     asked = [draw(claims(floor.family)) for floor in floors for _ in range(4)]
-    return Intent("c" * 64, "default", held, {}, AT, "random"), asked
+    return Intent("c" * 64, "default", held, AT, "random"), asked
 
 
 def wanted(intent: Intent, ask: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from collectors.simulated import amd, quotes
 from collectors.simulated.delivery import Delivery, DeliveryKind
-from collectors.simulated.fleet import Machine, chance, measurement
+from collectors.simulated.fleet import Machine, chance, measurement, register
 from collectors.simulated.intel import Tcb
 from collectors.simulated.plan import AmdDocument, IntelBundle, Piece, Review, fmspc_of, plan
 from collectors.simulated.scenario import Scenario, SgxGroup, SnpFirmware, SnpGroup, TdxGroup
@@ -191,11 +191,7 @@ class _Mint:
             measurement=measurement(group.runs, piece.release, group.tee),
             signer=hashlib.sha256(f"simulated signer of {group.runs}".encode()).digest(),
             seam=hashlib.sha384(f"simulated TDX module {piece.firmware.tdx[:2].hex()}".encode()).digest(),
-            registers=tuple(
-                hashlib.sha384(f"simulated RTMR{n} of {group.runs} {piece.release}".encode()).digest() if n < 3
-                else bytes(48)
-                for n in range(4)
-            ) if tdx else (),
+            registers=tuple(register(group.runs, piece.release, n) for n in range(4)) if tdx else (),
             debug=piece.how == "debug",
         )  # fmt: skip
         return quoter.quote(group.quote if isinstance(group, TdxGroup) else 3, guest, report_data)

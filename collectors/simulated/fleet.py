@@ -77,6 +77,21 @@ def measurement(workload: str, release: str, tee: str) -> bytes:
     return hashlib.new(algorithm, f"simulated {tee} image of {workload} {release}".encode()).digest()
 
 
+def register(workload: str, release: str, number: int) -> bytes:
+    """What RTMR0 to RTMR3 of a TD hold: the first three follow from the release, nothing is measured at run time."""
+    return (
+        hashlib.sha384(f"simulated RTMR{number} of {workload} {release}".encode()).digest() if number < 3 else bytes(48)
+    )
+
+
+def measurements(workload: str, release: str, tee: str) -> dict[str, str]:
+    """Every boot and run-time measurement of a release, by the format's own word, in hex."""
+    image = measurement(workload, release, tee).hex()
+    if tee != "tdx":
+        return {"mrenclave" if tee == "sgx" else "measurement": image}
+    return {"mrtd": image, **{f"rtmr{n}": register(workload, release, n).hex() for n in range(4)}}
+
+
 def histories(scenario: Scenario) -> dict[str, tuple[tuple[datetime, tuple[Level, ...]], ...]]:
     """For each FMSPC what Intel publishes: (from when, levels newest first), the first at the start."""
     found: dict[str, tuple[tuple[datetime, tuple[Level, ...]], ...]] = {}

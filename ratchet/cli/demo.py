@@ -141,9 +141,10 @@ def prepare(place: Home, scenario: Scenario) -> None:
         'may_be_impossible = ["floor"]  # AMD families have no floor until somebody approves one',
         "",
     ]
-    for tee, values in sorted(reference_values(scenario).items()):
-        lines += [f"[policy.reference_values.{tee}]"]
-        lines += [f'{measurement} = "{state}"' for measurement, state in sorted(values.items())] + [""]
+    for name, known in sorted(reference_values(scenario).items()):
+        lines += [f'[policy.reference_values."{name}"]', f'tee = "{known["tee"]}"', f'by = "{known["by"]}"']
+        lines += [f'source = "{known["source"]}"', f'[policy.reference_values."{name}".conditions]']
+        lines += [f'{claim} = "{value}"' for claim, value in known["conditions"].items()] + [""]
     for root in Vendor(vendor).roots():
         file = place.path / "roots" / f"{root.name.replace(' ', '-')}.der"
         file.parent.mkdir(exist_ok=True)

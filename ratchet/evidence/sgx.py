@@ -42,6 +42,9 @@ _BYTES = (
 )
 """Of `Claims.measurements`: name, and where it begins and ends in the report (Intel SDM volume 3D, 38.15)."""
 
+MEASUREMENTS = tuple(name for name, _, _ in _BYTES)
+"""Names of `Claims.measurements`."""
+
 
 def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
     """Is it genuine? See `ratchet.evidence.dcap` for the steps."""

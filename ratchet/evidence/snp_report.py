@@ -264,6 +264,23 @@ def bits(report: SnpReport) -> dict[str, int]:
     return found
 
 
+MEASUREMENTS = ("measurement", "host_data", "family_id", "image_id", "id_key_digest", "author_key_digest", "csp_id")
+"""Names of `Claims.measurements`; `csp_id` is text, and of reports that a VLEK signed alone."""
+
+NUMBERS = frozenset(
+    {
+        f"{of}.{part}"
+        for of in ("reported", "committed", "current", "launch")
+        for part in ("bl", "tee", "snp", "ucode", "fmc")
+    }
+    | {name for name, _, _ in _NAMED_BITS}
+    | {"policy.abi_minor", "policy.abi_major", "signer.vlek", "signer.author_key", "signer.mask_chip_key"}
+    | {"vmpl", "guest_svn", "cpuid.family", "cpuid.model", "cpuid.stepping", "mitigation.launch", "mitigation.current"}
+    | {f"{of}_{part}" for of in ("current", "committed") for part in ("build", "minor", "major")}
+)
+"""Names of `Claims.bits` and `Claims.tcb`."""
+
+
 def measurements(report: SnpReport) -> dict[str, str]:
     """Every claim that is a string of bytes, as in `Claims.measurements`."""
     return {

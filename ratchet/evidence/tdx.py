@@ -95,6 +95,9 @@ _BYTES = tuple(
 )
 """Of `Claims.measurements`: name, and where its hex begins and ends in that of the body."""
 
+MEASUREMENTS = tuple(name for name, _, _ in _BYTES)
+"""Names of `Claims.measurements`; `mrservicetd` is of TD reports 1.5 alone."""
+
 _TDX = tuple(f"tdx.{i}" for i in range(16))
 _TDX2 = tuple(f"tdx2.{i}" for i in range(16))
 

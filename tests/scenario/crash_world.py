@@ -155,7 +155,10 @@ class World:
             settings = Settings(
                 roots=self.vendor.roots(),
                 policy=Policy.from_data(
-                    {"may_be_impossible": ["floor"], "reference_values": reference_values(self.scenario)}
+                    {
+                        "may_be_impossible": ["floor"],
+                        "reference_values": reference_values(self.scenario),
+                    }
                 ),
                 rules=shipped_rules(),
                 bounds=Bounds(max_refused=2, max_fraction=0.3),

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from policy_stores import PROVER
 
 from collectors.simulated import drive
 from collectors.simulated.generate import generate
@@ -35,7 +36,6 @@ from streams.embedded import Embedded
 from streams.pipeline import Settings, stages
 from streams.sqlite import Database
 from streams.stores.git import GitStore
-from streams.stores.rego import RegoInProcess
 
 RULES = load_rules(rules())
 SCENARIOS = 100
@@ -72,7 +72,7 @@ class World:
                 rules=RULES,
                 bounds=bounds,
                 approvers=Approvers(),
-                stores=(GitStore(folder / "policy.git", RegoInProcess()),),
+                stores=(GitStore(folder / "policy.git", PROVER),),
             )
             executor = Embedded(database, stages(settings, database.blobs))
 

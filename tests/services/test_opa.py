@@ -338,7 +338,7 @@ def _due(store: str) -> Event:
         "change": "c2",
         "proposal": "p2",
         "store": store,
-        "intent": {"policy": {"reference_values": want.reference_values}, "floors": want.floors},
+        "intent": {"policy": dict(want.policy), "floors": want.floors},
         "approvals": [],
         "samples": {"refuse": [asked(24)], "pass": [asked(25)]},
     }

@@ -11,19 +11,42 @@ from ratchet.amendment import differences, lasts, tightens, widened
 from ratchet.appraise import Policy
 from ratchet.enrolment import Rules
 from ratchet.grace import Grace
+from ratchet.policy import required
+from ratchet.reference import ReferenceSet
 
 IMAGE, OTHER, BAD = "ab" * 48, "cd" * 48, "ba" * 48
+
+
+def images(**states: str) -> tuple[ReferenceSet, ...]:
+    """Reference values of SNP images, by name."""
+    known = {"image": IMAGE, "other": OTHER, "bad": BAD}
+    return tuple(
+        ReferenceSet.from_data(
+            name,
+            {
+                "tee": "snp",
+                "state": state,
+                "conditions": {"measurement": known[name]},
+                "by": "ann",
+                "source": "a build",
+            },
+        )
+        for name, state in states.items()
+    )
+
+
+def values(**states: str) -> dict[str, Any]:
+    return {"reference_values": images(**states)}
+
+
 BASE = Policy(
     accept={"SWHardeningNeeded": ("INTEL-SA-00615",)},
     may_be_impossible=("freshness",),
     minimum_evaluation=17,
-    reference_values={"snp": {IMAGE: "known", BAD: "contraindicated"}},
+    reference_values=images(image="known", bad="contraindicated"),
     grace=(Grace(status="OutOfDate", days=30),),
 )
-
-
-def values(**snp: str) -> dict[str, Any]:
-    return {"reference_values": {"snp": {name.removeprefix("_"): state for name, state in snp.items()}}}
+KSS = {"sgx": {"attributes.kss": True}}
 
 
 TIGHTER: list[dict[str, Any]] = [
@@ -33,13 +56,14 @@ TIGHTER: list[dict[str, Any]] = [
     {"may_be_impossible": ()},
     {"minimum_evaluation": 18},
     {"trusted_for": BASE.trusted_for - 1},
-    {"require_bits": {**BASE.require_bits, "sgx": {"attributes.kss": True}}},
+    {"require": required(KSS)},
+    {"floor_of": ("reported", "committed", "launch", "current")},
     {"grace": ()},
     {"holds": {"firmware_rolled_back": "contraindicated"}},
     {"enrolment": Rules(window=60)},
-    values(**{"_" + IMAGE: "closing", "_" + BAD: "contraindicated"}),
-    values(**{"_" + IMAGE: "known", "_" + BAD: "contraindicated", "_" + OTHER: "contraindicated"}),
-    values(**{"_" + BAD: "contraindicated"}),
+    values(image="closing", bad="contraindicated"),
+    values(image="known", bad="contraindicated", other="contraindicated"),
+    values(bad="contraindicated"),
 ]
 LOOSER: list[dict[str, Any]] = [
     {"accept": {**BASE.accept, "OutOfDate": ("*",)}},
@@ -52,17 +76,18 @@ LOOSER: list[dict[str, Any]] = [
     {"evaluation": 17},
     {"production": False},
     {"trusted_for": BASE.trusted_for + 1},
-    {"require_bits": {}},
-    {"require_bits": {**BASE.require_bits, "snp": {"policy.migrate_ma": True}}},
+    {"require": required({"tdx": {"service_td": "any"}})},
+    {"require": required({"snp": {"policy.migrate_ma": True}})},
+    {"floor_of": ("reported",)},
     {"grace": (Grace(status="OutOfDate", days=31),)},
     {"enrolment": Rules(required=False)},
     {"holds": {"certificate_revoked": "warning"}},
     {"enrolment": Rules(window=10**6)},
-    {"reference_values": {}},
-    values(**{"_" + IMAGE: "known"}),
-    values(**{"_" + IMAGE: "known", "_" + BAD: "known"}),
-    values(**{"_" + IMAGE: "known", "_" + BAD: "contraindicated", "_" + OTHER: "known"}),
-    values(**{"_" + IMAGE: "known", "_" + BAD: "contraindicated", "_" + OTHER: "closing"}),
+    {"reference_values": ()},
+    values(image="known"),
+    values(image="known", bad="known"),
+    values(image="known", bad="contraindicated", other="known"),
+    values(image="known", bad="contraindicated", other="closing"),
 ]
 
 
@@ -93,13 +118,14 @@ def test_a_policy_is_as_strict_as_itself_and_floors_are_another_matter() -> None
 
 
 def test_only_more_known_images_and_nothing_else_may_stay() -> None:
-    more = {"snp": {**BASE.reference_values["snp"], OTHER: "known"}}
+    more = images(image="known", bad="contraindicated", other="known")
     assert lasts(replace(BASE, reference_values=more), BASE)
-    assert lasts(replace(BASE, reference_values={**more, "tdx": {IMAGE: "known"}}, name="new"), BASE)
-    for change in (
+    assert lasts(replace(BASE, reference_values=more, name="new"), BASE)
+    changes: tuple[dict[str, Any], ...] = (
         {"reference_values": more, "trusted_for": 60},
-        {"reference_values": {"snp": {OTHER: "known"}}},
-        {"reference_values": {"snp": {**BASE.reference_values["snp"], OTHER: "closing"}}},
+        values(other="known"),
+        values(image="known", bad="contraindicated", other="closing"),
         {"may_be_impossible": ("freshness", "floor")},
-    ):
-        assert not lasts(replace(BASE, **change), BASE)  # type: ignore[arg-type]
+    )
+    for change in changes:
+        assert not lasts(replace(BASE, **change), BASE)

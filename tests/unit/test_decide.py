@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_appraise import SNP, proof
 
 from ratchet import advisory
-from ratchet.appraise import Policy, objections, presented
+from ratchet.appraise import Policy
 from ratchet.approval import DecisionKeys, decision, proposal_hash, public_key
 from ratchet.collateral import parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import BlobId, Event, canonical, derived_id, digest, stamp
-from ratchet.floor import from_data
+from ratchet.floor import from_data, shortfalls
 from ratchet.ports import Record
+from ratchet.reference import ReferenceSet
 from ratchet.simulate import Bounds
 from streams.decide import Decide
 from streams.embedded import Kept
@@ -394,7 +396,7 @@ def test_a_proposal_says_of_every_guest_what_the_store_will_decide() -> None:
     (made,) = world.step(reviewed("AMD-SB-3027", 0, AT + timedelta(hours=1), floors=floors))
     blast = made.data["blast"]
     held = {"snp/Genoa": from_data(made.data["floor"])}
-    refused_by_the_store = [g for g in guests if objections(presented(g), held, {})]
+    refused_by_the_store = [g for g in guests if shortfalls(held["snp/Genoa"], g["tcb"], g["bits"])]
     assert (blast["considered"], len(blast["refused"])) == (51, len(refused_by_the_store)) == (51, 50)
     assert {one["hint"] for one in blast["refused"]} == {one["hint"] for one in refused_by_the_store}
 
@@ -432,13 +434,13 @@ def test_nobody_retires_a_machine_without_the_operators_key() -> None:
 
 
 def test_a_configuration_that_alters_the_policy_is_a_proposal_with_its_effect_and_its_difference_in_words() -> None:
-    image, other = "ab" * 32, "cd" * 32
-    known = Policy(reference_values={"snp": {image: "known"}})
+    image, other = "ab" * 48, "cd" * 48
+    known = Policy(reference_values=(images("web", image),), may_be_impossible=("floor",))
     world = World(policy=known)
     first = decided("configured", "policy", {"policy": known.to_data()}, AT)
     assert world.step(first) == [], "the first is in force at once"
-    world.step(signals(snp("a", 23), snp("b", 23, measurement=other)))
-    wider = replace(known, reference_values={"snp": {image: "known", other: "known"}})
+    world.step(signals(snp("a", 23, proof=proven(image)), snp("b", 23, proof=proven(other))))
+    wider = replace(known, reference_values=(*known.reference_values, images("more", other)))
     (made,) = world.step(decided("configured", "policy", {"policy": wider.to_data()}, AT + timedelta(hours=1)))
     data = made.data
     assert (made.subject, data["family"], data["floor"], data["tightening"], data["automatic"]) == (
@@ -446,15 +448,27 @@ def test_a_configuration_that_alters_the_policy_is_a_proposal_with_its_effect_an
     )  # fmt: skip
     assert data["policy"] == wider.to_data()
     assert data["policy_before"] == known.to_data()
-    assert data["diff"] == [f"reference_values: snp.{other} is known   (LOOSER)"]
+    assert data["diff"] == ["reference_values: snp.more is known   (LOOSER)"]
     assert [one["hint"] for one in data["blast"]["admitted"]] == ["b"]
     assert "once approved it stays" in data["why"]
     assert data["hash"] == proposal_hash(data)
-    stricter = replace(known, reference_values={"snp": {image: "contraindicated"}})
+    stricter = replace(known, reference_values=(images("web", image, "contraindicated"),))
     (made,) = world.step(decided("configured", "policy", {"policy": stricter.to_data()}, AT + timedelta(hours=2)))
     assert [one["hint"] for one in made.data["blast"]["refused"]] == ["a"]
     assert made.data["tightening"] is True
     assert world.step(decided("configured", "policy", {"policy": known.to_data()}, AT + timedelta(hours=3))) == []
+
+
+def images(name: str, image: str, state: str = "known") -> ReferenceSet:
+    """Reference values of one image."""
+    data = {"tee": "snp", "state": state, "conditions": {"measurement": image}, "by": "ann", "source": "a build"}
+    return ReferenceSet.from_data(name, data)
+
+
+def proven(image: str) -> dict[str, Any]:
+    """A whole proof of a guest that runs an image."""
+    claims = replace(SNP, family="snp/Genoa", measurement=image, measurements={"measurement": image})
+    return proof(claims).to_data()
 
 
 def test_which_evaluation_is_wanted_is_policy(ice_lake: dict[int, bytes]) -> None:

@@ -37,7 +37,8 @@ CONFIGURATION = """
 [policy]
 may_be_impossible = ["executables", "floor"]
 enrolment = {required = false}
-[policy.require_bits.snp]
+[policy.require.snp]
+"policy.migrate_ma" = "any"
 [trust]
 vendor_roots = false
 [[trust.roots]]

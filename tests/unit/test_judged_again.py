@@ -20,6 +20,7 @@ from ratchet.appraise import Policy
 from ratchet.approval import DecisionKeys, decision, public_key
 from ratchet.event import Event, Json, delivery_id, derived_id, parse_time, stamp
 from ratchet.ports import Record
+from ratchet.reference import ReferenceSet
 from streams import last_evidence
 from streams import verify as verify_module
 from streams.clock import tick
@@ -33,7 +34,7 @@ from streams.verify import Verify
 NOW = intel_world.NOW
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OPERATOR = bytes(range(32))
-EASY = Policy(may_be_impossible=("executables", "floor"), require_bits={})
+EASY = Policy(may_be_impossible=("executables", "floor"), require={})
 
 
 class Changes:
@@ -294,7 +295,8 @@ def test_a_reference_value_that_is_withdrawn_is_applied_to_who_is_trusted(fleet:
     sent = fleet.sends(fleet.intel.quote())
     fleet.passes()
     known = fleet.verdicts(sent)[0].data["claims"]["measurement"]
-    fleet.changes.due = [replace(EASY, reference_values={"tdx": {known: "contraindicated"}})]
+    said = {"tee": "tdx", "state": "contraindicated", "conditions": {"mrtd": known}, "by": "ann", "source": "a report"}
+    fleet.changes.due = [replace(EASY, reference_values=(ReferenceSet.from_data("bad", said),))]
     fleet.passes()
     fleet.passes()
     assert [v.data["tier"] for v in fleet.verdicts(sent)] == ["affirming", "contraindicated"]

@@ -32,7 +32,7 @@ def store() -> tuple[OneKey, Compiled]:
     """What a store holds once the policy is pushed."""
     data = JUDGED_BY.to_data()
     floors = data.pop("floors")
-    intent = Intent("c1", "default", floors, {}, AT, "all", data)
+    intent = Intent("c1", "default", floors, AT, "all", data)
     assert policy_hash(intent) == JUDGED_BY.hash
     keys = OneKey()
     files = {**served(files_of(intent)), KEYS: keys_file(keys.jwks(AT))}

@@ -50,7 +50,7 @@ def due(store: str, change: str = "c1", snp: int = 24, *, minute: int = 0, **dat
         "change": change,
         "proposal": "p1",
         "store": store,
-        "intent": {"policy": {"reference_values": want.reference_values}, "floors": want.floors},
+        "intent": {"policy": dict(want.policy), "floors": want.floors},
         "approvals": [{"by": "ann"}],
         "samples": {
             "refuse": [good | {"tcb": {"reported.snp": snp - 1}}],
@@ -392,9 +392,9 @@ def test_a_store_built_from_another_waits_for_it(state: Memory, git: Scripted, o
     [
         {"intent": None},
         {"intent": {"floors": {}}},
-        {"intent": {"floors": [], "policy": {"reference_values": {}}}},
-        {"intent": {"floors": {"snp/Milan": {"kind": "nvidia"}}, "policy": {"reference_values": {}}}},
-        {"intent": {"floors": {"snp/Rome": intent().floors["snp/Milan"]}, "policy": {"reference_values": {}}}},
+        {"intent": {"floors": [], "policy": {}}},
+        {"intent": {"floors": {"snp/Milan": {"kind": "nvidia"}}, "policy": {}}},
+        {"intent": {"floors": {"snp/Rome": intent().floors["snp/Milan"]}, "policy": {}}},
         {"intent": {"floors": {}, "policy": {"reference_values": {"snp": {"aa": 1}}}}},
         {"samples": None},
         {"samples": {"refuse": ["x"], "pass": []}},

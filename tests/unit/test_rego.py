@@ -43,7 +43,7 @@ def milan() -> Intent:
         minima=(Minimum(tcb={"reported.snp": 24}),),
         provenance=replace(_provenance(), reviewed_by="ann"),
     )
-    return Intent("c1", "default", {"snp/Milan": floor.to_data()}, {"snp": {"aa": "known"}}, AT, "SB-3019")
+    return Intent("c1", "default", {"snp/Milan": floor.to_data()}, AT, "SB-3019")
 
 
 def _provenance() -> Any:
@@ -108,7 +108,7 @@ def test_what_is_malformed_is_refused(milan: Intent, why: str, ask: dict[str, An
     )
 )
 def test_random_json_is_refused_and_never_raises(value: Any) -> None:
-    intent = Intent("c1", "default", {}, {}, AT, "nothing")
+    intent = Intent("c1", "default", {}, AT, "nothing")
     (decision,) = RegoInProcess().decide(policy(intent), [value if isinstance(value, dict) else {"tcb": value}], AT)
     assert not decision.allow
 

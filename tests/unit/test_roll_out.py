@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet import amendment, sigma
-from ratchet.appraise import Policy, objections
+from ratchet.appraise import Policy
 from ratchet.approval import Approvers, DecisionKeys, decision, proposal_hash, public_key, sign
 from ratchet.cli import assets
 from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
-from ratchet.floor import AmdFloor, Minimum, floor_hash, from_data, is_open
+from ratchet.floor import AmdFloor, Minimum, floor_hash, from_data, is_open, shortfalls
 from ratchet.ports import Record
 from ratchet.provenance import Provenance, Statement
+from ratchet.reference import ReferenceSet
 from ratchet.simulate import Bounds, samples, simulate
 from ratchet.tighten import tightens
 from streams.correlate import Correlate
@@ -208,8 +209,8 @@ def test_an_intent_is_whole_and_says_of_every_family_what_is_known() -> None:
     assert intent["policy"]["floors"] == {}
     held = {family: from_data(one) for family, one in intent["floors"].items()}
     proved = world.sent[0].data["samples"]
-    assert all(objections(s, held, {}) for s in proved["refuse"])
-    assert all(not objections(s, held, {}) for s in proved["pass"])
+    assert all(not s["genuine"] or shortfalls(held[s["family"]], s["tcb"], s["bits"]) for s in proved["refuse"])
+    assert all(not shortfalls(held[s["family"]], s["tcb"], s["bits"]) for s in proved["pass"])
     assert proved["refuse"]
     assert proved["pass"]
 
@@ -656,8 +657,16 @@ def propose_policy(world: World, wanted: Policy, before: Policy) -> str:
 
 
 BAD = "ba" * 48
-KNOWING = Policy(reference_values={"snp": {"ab" * 48: "known"}})
-WIDER = Policy(reference_values={"snp": {"ab" * 48: "known", BAD: "known"}})
+
+
+def images(name: str, image: str) -> ReferenceSet:
+    """Reference values of one image."""
+    data = {"tee": "snp", "conditions": {"measurement": image}, "by": "ann", "source": "a build"}
+    return ReferenceSet.from_data(name, data)
+
+
+KNOWING = Policy(reference_values=(images("good", "ab" * 48),))
+WIDER = Policy(reference_values=(images("good", "ab" * 48), images("bad", BAD)))
 
 
 def test_a_tightenings_approval_carries_no_new_measurement() -> None:
@@ -670,7 +679,7 @@ def test_a_tightenings_approval_carries_no_new_measurement() -> None:
     changes = world.decide(proposal, "ada")
     assert changes
     for change in changes:
-        assert BAD not in change.data["intent"]["policy"]["reference_values"]["snp"]
+        assert "bad" not in change.data["intent"]["policy"]["reference_values"]
         assert change.data["policy"] == world.said["policy"], "what is signed is what is pushed"
         pushed = Policy.from_data({**change.data["intent"]["policy"], "floors": change.data["intent"]["floors"]})
         assert pushed.hash == change.data["policy"], "which is also what verdicts name"
@@ -690,7 +699,7 @@ def test_an_approval_counts_for_the_whole_policy_that_was_looked_at() -> None:
     assert world.decide(wider, "bob") == [], "what ada signed was another policy"
     changes = world.decide(wider, "ada")
     assert changes[0].data["intent"]["floors"][FAMILY] == floor(20).to_data()
-    assert BAD in changes[0].data["intent"]["policy"]["reference_values"]["snp"]
+    assert "bad" in changes[0].data["intent"]["policy"]["reference_values"]
 
 
 def test_a_policy_that_knows_more_images_takes_the_quorum_and_stays() -> None:

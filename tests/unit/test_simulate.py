@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from test_appraise import AT, TDX, proof, status
 from test_appraise import POLICY as JUDGING
 
-from ratchet.appraise import Policy, objections
+from ratchet.appraise import Policy
 from ratchet.event import BlobId, canonical, stamp
-from ratchet.floor import AmdFloor, Minimum, open_floor
+from ratchet.floor import AmdFloor, Minimum, open_floor, shortfalls
+from ratchet.policy import required
 from ratchet.provenance import Provenance
 from ratchet.simulate import Blast, Bounds, Hit, effect, samples, simulate
 
 IMAGE = "ab" * 48
 REVIEWED = Provenance(documents=(BlobId("e" * 64),), pointer="/floors/0", rule="amd.reviewed/1", reviewed_by="Ada")
-POLICY = Policy(reference_values={"snp": {IMAGE: "known"}})
+POLICY = Policy()
 
 
 def floor(snp: int, **more: Any) -> AmdFloor:
@@ -34,6 +35,7 @@ def machine(name: str, snp: int, **changes: Any) -> dict[str, Any]:
         "family": "snp/Genoa",
         "tee": "snp",
         "genuine": True,
+        "tier": "affirming",
         "measurement": IMAGE,
         "debug": False,
         "tcb": {"reported.snp": snp},
@@ -62,7 +64,7 @@ def test_before_the_first_floor_nobody_is_refused_by_one() -> None:
 def test_who_is_refused_for_another_reason_is_not_counted_twice() -> None:
     others = [
         machine("debug", 20, debug=True),
-        machine("strange", 20, measurement="00" * 48),
+        machine("bad", 20, tier="contraindicated"),
         machine("elsewhere", 1, family="snp/Milan"),
     ]
     blast = simulate(others, None, floor(23), POLICY)
@@ -109,27 +111,24 @@ def test_samples_come_from_the_fleet_and_from_the_floors_edge() -> None:
     proved = samples(FLEET, floor(23), POLICY)
     assert {"reported.snp": 22} in [dict(s["tcb"]) for s in proved.refuse]
     assert {"reported.snp": 23} in [dict(s["tcb"]) for s in proved.admit]
-    assert {s["measurement"] for s in proved.admit} == {IMAGE}
+    assert {s["status"] for s in (*proved.admit, *proved.refuse)} == {"affirming"}, "so that the floor decides"
 
 
 @given(
     wanted=st.integers(0, 30),
     have=st.lists(st.integers(0, 30), max_size=6),
     mitigation=st.integers(0, 7),
-    judged=st.booleans(),
 )
 def test_samples_are_decided_as_they_must_be_and_there_is_always_one_of_each(
-    wanted: int, have: list[int], mitigation: int, judged: bool
+    wanted: int, have: list[int], mitigation: int
 ) -> None:
     fleet = [machine(f"n{n}", snp, bits={"mitigation.current": 2**63 + 7}) for n, snp in enumerate(have)]
-    policy = POLICY if judged else replace(POLICY, reference_values={})
     asked = floor(wanted, mitigation=mitigation)
-    proved = samples(fleet, asked, policy)
+    proved = samples(fleet, asked, POLICY)
     assert proved.admit
     assert proved.refuse
-    floors = {"snp/Genoa": asked}
-    assert all(not objections(s, floors, policy.reference_values) for s in proved.admit)
-    assert all(objections(s, floors, policy.reference_values) for s in proved.refuse)
+    assert all(not shortfalls(asked, s["tcb"], s["bits"]) for s in proved.admit)
+    assert all(not s["genuine"] or shortfalls(asked, s["tcb"], s["bits"]) for s in proved.refuse)
     for sample in (*proved.admit, *proved.refuse):
         canonical(sample)
 
@@ -151,7 +150,7 @@ def test_a_change_of_the_policy_is_counted_on_what_each_guest_proved() -> None:
     assert {reason.code for reason in blast.refused[0].why} == {"tcb_out_of_date"}
     back = effect(guests, JUDGING, lax, AT)
     assert ([hit.hint for hit in back.admitted], back.refused, back.already_refused) == (["old", "older"], (), 0)
-    stricter = replace(JUDGING, require_bits={"tdx": {"attributes.pks": True}})
+    stricter = replace(JUDGING, require=required({"tdx": {"attributes.pks": True}}))
     assert len(effect(guests, JUDGING, stricter, AT).refused) == 1, "the others are refused already"
 
 

@@ -18,6 +18,7 @@ from collectors.simulated.truth import SHIPPED, ticks, tiers, truth
 from collectors.simulated.vendor import Vendor
 from ratchet.cli.assets import rules
 from ratchet.event import BlobId, Event, digest
+from ratchet.policy import Policy
 from ratchet.ports import Record
 from ratchet.sigma import load
 
@@ -145,9 +146,10 @@ def test_tiers_are_the_worst_of_the_guests_that_still_count() -> None:
 
 def test_reference_values_know_every_release_that_may_run_and_no_other() -> None:
     values = reference_values(parse((FLEET % "").replace('["1.0"]', '["1.0", "1.1"]')))
-    assert {tee: len(known) for tee, known in values.items()} == {"sgx": 2, "snp": 2}
-    assert {len(m) for m in values["sgx"]} == {64}
-    assert {len(m) for m in values["snp"]} == {96}
+    assert sorted(values) == ["vault-1.0-sgx", "vault-1.0-snp", "vault-1.1-sgx", "vault-1.1-snp"]
+    assert {len(known["conditions"]["mrenclave"]) for known in values.values() if known["tee"] == "sgx"} == {64}
+    assert {len(known["conditions"]["measurement"]) for known in values.values() if known["tee"] == "snp"} == {96}
+    assert Policy.from_data({"reference_values": values})
 
 
 def test_generated_scenarios_are_small_follow_from_their_seed_and_plant_everything_somewhere() -> None:
