@@ -280,6 +280,12 @@ def _identity(claims: Claims, about: Circumstances, found: Finding) -> None:
             code, want = "machine_name_moved", "the machine that goes by this name"
         case _:
             found.passed(IDENTITY)
+            if about.recognition is Recognition.NOT_ASKED and claims.platform and found.policy.enrolment.required:
+                remedy = "judge it where your machines are enrolled, or let the policy name `enrolment`"
+                reason = Reason(
+                    "enrolment_not_judged", "enrolment", claims.platform, "an enrolled machine", AR4SI, remedy
+                )
+                found.not_checked(IDENTITY, "enrolment", reason)
             return
     # AR4SI 97: not recognised, and the verifier believes that it should be.
     remedy = f"if it is yours: `ratchet enrol {claims.platform}`; else find out who runs it under this name"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from test_appraise import AT, POLICY, codes, proof
 
 from ratchet.appraise import IDENTITY, Circumstances, Recognition, appraise
+from ratchet.enrolment import Rules
 from ratchet.evidence import Outcome
 from ratchet.standing import Tier
 
@@ -28,6 +30,15 @@ def test_a_genuine_machine_that_is_not_ours_is_not_recognised(recognition: Recog
     assert code in codes(verdict)
     ours = appraise(proof(), POLICY, AT, Circumstances(received=AT, recognition=Recognition.OURS))
     assert (ours.tier, ours.vector[IDENTITY]) == (Tier.AFFIRMING, 2)
+
+
+def test_where_nobody_said_whose_machine_it_is_nothing_is_affirmed_unless_the_policy_names_it() -> None:
+    unasked = Circumstances(received=AT)
+    verdict = appraise(proof(), POLICY, AT, unasked)
+    assert (verdict.tier, verdict.vector[IDENTITY], verdict.barred) == (Tier.NONE, 0, ("enrolment",))
+    assert "enrolment_not_judged" in codes(verdict)
+    for lax in (replace(POLICY, may_be_impossible=("enrolment",)), replace(POLICY, enrolment=Rules(required=False))):
+        assert appraise(proof(), lax, AT, unasked).tier is Tier.AFFIRMING
 
 
 def test_a_sender_that_is_trusted_to_can_vouch_for_freshness_but_not_against_a_challenge() -> None:

@@ -439,7 +439,8 @@ def test_a_configuration_that_alters_the_policy_is_a_proposal_with_its_effect_an
     world = World(policy=known)
     first = decided("configured", "policy", {"policy": known.to_data()}, AT)
     assert world.step(first) == [], "the first is in force at once"
-    world.step(signals(snp("a", 23, proof=proven(image)), snp("b", 23, proof=proven(other))))
+    ours = {"recognition": "ours"}
+    world.step(signals(snp("a", 23, proof=proven(image), **ours), snp("b", 23, proof=proven(other), **ours)))
     wider = replace(known, reference_values=(*known.reference_values, images("more", other)))
     (made,) = world.step(decided("configured", "policy", {"policy": wider.to_data()}, AT + timedelta(hours=1)))
     data = made.data

@@ -137,7 +137,8 @@ def attested(name: str, merged: str, **bits: bool) -> dict[str, Any]:
     """A guest of a TDX machine, with its whole proof."""
     claims = replace(TDX, bits={**TDX.bits, **bits})
     shown = proof(claims, status(merged)).to_data()
-    seen = {"id": name, "time": stamp(AT), "fresh": True, "tcb": dict(claims.tcb), "bits": dict(claims.bits)}
+    seen = {"id": name, "time": stamp(AT), "fresh": True, "recognition": "ours"}
+    seen |= {"tcb": dict(claims.tcb), "bits": dict(claims.bits)}
     return machine(name, 0, tee="tdx", family=TDX.family, measurement=TDX.measurement, proof=shown, **seen)
 
 

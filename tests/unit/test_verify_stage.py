@@ -63,7 +63,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        policy = Policy(may_be_impossible=("freshness", "executables", "floor", "identity"))
+        policy = Policy(may_be_impossible=("freshness", "executables", "floor", "identity", "enrolment"))
         roots, blobs = vendor_roots(), self.database.blobs
         stages = [Digest(roots, blobs), Verify(roots, policy, blobs)]
         if self.floors:
@@ -166,7 +166,7 @@ def test_a_signal_carries_the_proof_so_that_it_can_be_appraised_again(world: Wor
     world.minute()
     (told,) = world.all("signals")[0].data["signals"]
     proof = Proof.from_data(told["proof"])
-    policy = Policy(may_be_impossible=("freshness", "executables", "floor", "identity"))
+    policy = Policy(may_be_impossible=("freshness", "executables", "floor", "identity", "enrolment"))
     assert appraise(proof, policy, START).tier == world.verdict(sent).data["tier"] == "affirming"
     assert told["measurements"]["rtmr0"] == proof.claims.measurements["rtmr0"]
 
