@@ -91,7 +91,7 @@ class RelyingParties:
         """
         from ratchet import __version__, ear
         from ratchet.appraise import appraise
-        from ratchet.circumstances import Circumstances
+        from ratchet.circumstances import Circumstances, Recognition
         from ratchet.evidence import verify
 
         reader = self._place.reader() if self._place.database_path.is_file() else None
@@ -100,7 +100,10 @@ class RelyingParties:
         proof = verify(evidence, self._known().judging_by(policy.evaluations()), at)
         identity = proof.claims.platform if proof.claims is not None and not proof.unproven else None
         machine = standing_of(reader, tenant, identity)
-        about = Circumstances(received=at, recognition=recognition_of(machine, policy), vouched=vouched)
+        recognition = recognition_of(machine, policy)
+        if reader is not None and identity is not None and reader.retired(tenant, identity):
+            recognition = Recognition.STRANGER  # its standing ended with the decision: there is no row that says so
+        about = Circumstances(received=at, recognition=recognition, vouched=vouched)
         verdict = ear.held_down(appraise(proof, policy, at, about), (machine or {}).get("holds") or ())
         claims = ear.result(
             verdict,

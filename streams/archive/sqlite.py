@@ -215,9 +215,14 @@ class SqliteReader:
 
     def judged_by(self, tenant: str) -> Mapping[str, Json] | None:
         """What the verify stage judges evidence by; None before the first change."""
-        rows = self._rows("SELECT value FROM state WHERE stage = 'verify' AND key = ?", f"floors/{tenant}")
+        rows = self._rows("SELECT value FROM state WHERE stage = 'verify' AND key = ?", f"policy/{tenant}")
         found: Mapping[str, Json] | None = json.loads(rows[0][0]) if rows else None
         return found
+
+    def retired(self, tenant: str, identity: str) -> bool:
+        """Whether the last decision about a machine retired it."""
+        key = f"retired/{tenant}/{identity}"
+        return bool(self._rows("SELECT 1 FROM state WHERE stage = 'verify' AND key = ?", key))
 
     def notifiers(self) -> Sequence[Mapping[str, Json]]:
         """Who is told, how far each is, and which of them do not answer."""

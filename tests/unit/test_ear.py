@@ -20,15 +20,20 @@ from snp_world import World as Vendor
 from collectors.delivery import accept_document
 from collectors.http import Entrance, Sender
 from ratchet import ear
+from ratchet.cli.composition import configured_policy
 from ratchet.cli.home import Home
 from ratchet.cli.relying import RelyingParties
-from ratchet.event import digest
+from ratchet.event import Event, canonical, digest
 from ratchet.evidence import Evidence
+from ratchet.floor import AmdFloor, Minimum
 from ratchet.policy import Policy
-from ratchet.ports import Unreachable
+from ratchet.ports import Record, Unreachable
+from ratchet.provenance import Provenance
 from ratchet.standing import OPEN_ALERT
 from streams.ear_keys import MAX_AGE, PUBLISHED_FIRST, EarKeys
+from streams.embedded import Kept
 from streams.sqlite import Database
+from streams.verify import Verify
 
 TOKEN = "a-token-of-some-length"
 NONCE = bytes(range(32))
@@ -178,6 +183,31 @@ def test_a_machine_that_is_held_gets_no_affirming_token(world: World, monkeypatc
     assert answer.json()["status"] == "warning"
     assert world.claims(answer)["submods"]["snp"]["ratchet"]["reasons"][0] == "machine_held"
     assert "alert-1" in answer.json()["reasons"][0]["remedy"]
+
+
+def test_a_verdict_is_reached_by_the_policy_that_the_verify_stage_judges_by(world: World) -> None:
+    assert world.verdict().json()["status"] == "affirming"
+    policy = configured_policy(world.place)
+    provenance = Provenance(documents=(), pointer="", rule="test/1", reviewed_by="Ada")
+    floor = AmdFloor(family="snp/Milan", minima=(Minimum(tcb={"reported.snp": 99}),), provenance=provenance)
+    intent = {"policy": policy.to_data(), "floors": {"snp/Milan": floor.to_data()}}
+    change = Event("c" * 64, "/t", "change.due.v1", "opa", NOW, "default", {"change": "c1", "intent": intent})
+    state = Kept({})
+    Verify((), policy, world.database.blobs).step([Record(1, "changes", change)], state, NOW)
+    world.database.change_state({("verify", key): text for key, text in state.changes.items()})
+    answer = world.verdict(delivery="d2")
+    assert answer.json()["status"] != "affirming"
+    told = world.claims(answer)["submods"]["snp"]["ratchet"]
+    assert told["floor"] == digest(canonical(floor.to_data()))
+    assert "below_floor" in told["reasons"]
+
+
+def test_a_retired_machine_gets_no_affirming_token_where_enrolment_is_not_required(world: World) -> None:
+    key = ("verify", "retired/default/chip:" + world.vendor.chip.hex())
+    world.database.change_state({key: json.dumps({"since": "2026-05-01T00:00:00Z", "by": "ann"})})
+    answer = world.verdict()
+    assert answer.json()["status"] == "contraindicated"
+    assert "machine_not_enrolled" in world.claims(answer)["submods"]["snp"]["ratchet"]["reasons"]
 
 
 # Tokens
