@@ -58,7 +58,9 @@ class Delivery:
         return len(self.raw) + sum(len(one) for one in self.endorsements) + len(self.key or b"")
 
 
-def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str, at: datetime) -> tuple[Event, bool]:
+def accept(
+    delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str, at: datetime, *, within: str = ""
+) -> tuple[Event, bool]:
     """Keep a piece of evidence: its bytes, then its event. Safe on disk when this returns.
 
     Oversized evidence is taken all the same, and what it is comes out as a verdict; only what is beyond the bounds of a
@@ -67,6 +69,7 @@ def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str,
     Args:
         source: who delivers, a URI reference.
         at: when we have it; on a retry the first time stands.
+        within: the same delivery id is another delivery where this is another; no sender chooses it.
 
     Returns:
         The event, and whether it was new.
@@ -91,7 +94,7 @@ def accept(delivery: Delivery, log: Log, blobs: Blobs, source: str, tenant: str,
         },
         "late": False,
     }
-    id = delivery_id(tenant, source, delivery.id)
+    id = delivery_id(tenant, f"{source}#{within}" if within else source, delivery.id)
     event = Event(id, source, "evidence.received.v1", delivery.name, at, tenant, data)
     return event, log.append([("evidence", event)]) == 1
 

@@ -45,7 +45,8 @@ from starlette.routing import Route
 
 from collectors.delivery import Delivery, Rejected, accept
 from ratchet.ear import PROOF_AUDIENCE
-from ratchet.event import Event, Json
+from ratchet.event import Event, Json, canonical
+from ratchet.event import digest as blob_of
 from ratchet.evidence import MAX_EVIDENCE, Evidence, Format
 from ratchet.ports import Blobs, Log, NoSpace, Unreachable
 
@@ -218,7 +219,8 @@ class Entrance:
     def _judge(self, sender: Sender, request: Request, body: bytes) -> Response:
         """A verdict for a relying party: the nonce is its challenge, whoever brings it, for it knows what it gave.
 
-        On the log the challenge counts only where the sender gives challenges, as for any evidence.
+        On the log the challenge counts only where the sender gives challenges, as for any evidence. What is judged here
+        is there, whatever the sender brought under the same delivery id before.
         """
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("media-type", "a verdict is asked for with application/json")
@@ -232,7 +234,7 @@ class Entrance:
         if delivery.challenge is None:
             raise Rejected("challenge", "challenge is the relying party's nonce, in hex: without it, nobody knows when")
         kept = replace(delivery, challenge=delivery.challenge if sender.gives_challenges else None)
-        event, _ = self._accept(sender, kept)
+        event, _ = self._accept(sender, kept, within=_content(kept))
         assert self._relying is not None  # its route is there
         evidence = Evidence(
             delivery.raw,
@@ -244,12 +246,12 @@ class Entrance:
         answer = self._relying(evidence, audience, self._now())
         return JSONResponse({**answer, "evidence": event.id}, headers=_HEADERS)
 
-    def _accept(self, sender: Sender, delivery: Delivery) -> tuple[Event, bool]:
+    def _accept(self, sender: Sender, delivery: Delivery, within: str = "") -> tuple[Event, bool]:
         delivery = replace(delivery, vouched=sender.vouches_freshness)
         if wait := self._take_bytes(sender, delivery.size):
             raise _Quota(wait)
         source = f"/collectors/http/{sender.name}"
-        return accept(delivery, self._log, self._blobs, source, self._tenant, self._now())
+        return accept(delivery, self._log, self._blobs, source, self._tenant, self._now(), within=within)
 
     def _jwks(self, _: Request) -> Response:
         """The keys of the tokens: public, and cacheable for less than a new one is published before it signs."""
@@ -414,6 +416,12 @@ def _no_constant(name: str) -> Json:
 
 
 _KEYS = frozenset({"delivery", "name", "evidence", "format", "endorsements", "challenge", "key", "region", "workload"})
+
+
+def _content(delivery: Delivery) -> str:
+    """A hash of what a delivery brings, whatever it is called."""
+    said = [delivery.challenge.hex() if delivery.challenge else None, delivery.key.hex() if delivery.key else None]
+    return blob_of(canonical([blob_of(delivery.raw), [blob_of(one) for one in delivery.endorsements], *said]))
 
 
 def _text(said: Mapping[str, Json], key: str) -> str | None:

@@ -135,6 +135,18 @@ def test_what_was_posted_for_a_verdict_is_on_the_log_as_any_evidence(world: Worl
     assert record.event.data["challenge"] == NONCE.hex()
 
 
+def test_no_evidence_is_judged_that_is_not_on_the_log_whatever_its_delivery_id_brought_before(world: World) -> None:
+    same = base64.b64encode(world.vendor.report(report_data=NONCE.ljust(64, b"\0"))).decode()
+    first = world.verdict(evidence=same)
+    assert world.verdict(evidence=same).json()["evidence"] == first.json()["evidence"], "a retry"
+    nonce = bytes(range(1, 33))
+    report = world.vendor.report(report_data=nonce.ljust(64, b"\0"))
+    other = world.verdict(challenge=nonce.hex(), evidence=base64.b64encode(report).decode())
+    _, second = world.database.log.read(["evidence"], 0, 9)
+    assert second.event.id == other.json()["evidence"] != first.json()["evidence"]
+    assert second.event.data["blob"] == digest(report)
+
+
 def test_a_sender_that_gives_no_challenges_gets_a_verdict_and_vouches_for_nothing(tmp_path: Path) -> None:
     world = World(tmp_path / "data", challenges=False)
     assert world.verdict().json()["status"] == "affirming"
