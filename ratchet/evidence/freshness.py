@@ -150,11 +150,17 @@ def binding(report_data: bytes, challenge: bytes, bound: bytes) -> str | None:
 
 
 def key(report_data: bytes, challenge: bytes | None, bound: bytes) -> str | None:
-    """What `Claims.key` says: which key is bound, in hex; None where none is."""
+    """What `Claims.key` says: which key is bound, in hex; None where none is.
+
+    Report data that are the challenge, or its hash, bind no key: whoever chose the challenge could have made it of any.
+    """
     if not bound or len(bound) > MAX_KEY or len(report_data) != SIZE:
         return None
     data = _run_time_data(bound)
-    held = (challenge and binding(report_data, challenge, bound)) or _hash_of(report_data, bound)
+    held = binding(report_data, challenge, bound) if challenge else None
+    if held is None and challenge and holds(report_data, challenge) is not None:
+        return None
+    held = held or _hash_of(report_data, bound)
     if held is None and data is not None:
         held = _hash_of(report_data, canonical(data))
     if held is None:

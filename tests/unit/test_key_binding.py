@@ -117,3 +117,15 @@ def test_the_key_of_an_snp_report_is_a_claim_too() -> None:
     proof = verify(evidence, world.collateral(), NOW)
     assert proof.outcome(StepName.FRESHNESS) is Outcome.PASSED
     assert bound(proof) == KEY_HASH
+
+
+@pytest.mark.parametrize(
+    ("report_data", "challenge"),
+    [(hashlib.sha256(KEY).digest(), KEY), (hashlib.sha256(KEY).digest(), hashlib.sha256(KEY).digest())],
+)
+def test_a_challenge_that_was_made_of_a_key_binds_no_key(report_data: bytes, challenge: bytes) -> None:
+    """An agent that holds no key put the challenge alone into report data, as it was asked."""
+    proof = prove(report_data, challenge=challenge)
+    assert proof.outcome(StepName.FRESHNESS) is Outcome.PASSED
+    assert codes(proof) == ["key_not_bound"]
+    assert bound(proof) is None
