@@ -30,7 +30,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from ratchet.appraise import EAR_PROFILE, Verdict
 from ratchet.event import Json, canonical, digest
-from ratchet.evidence import Proof
+from ratchet.evidence import Outcome, Proof, StepName
+from ratchet.finding import IDENTITY
 from ratchet.floor import Floor, IntelFloor, shortfalls
 from ratchet.policy import Policy
 from ratchet.reason import Reason
@@ -175,6 +176,17 @@ def result(
 
 DEVELOPER = "https://github.com/ratchet-attest/ratchet"
 """`ear_verifier_id.developer` (draft-ietf-rats-ear, 3.1)."""
+
+
+def answering(verdict: Verdict, proof: Proof) -> Verdict:
+    """The same verdict, not affirming unless the evidence holds the nonce.
+
+    A policy may believe evidence of unknown age, but a token says of this nonce that the evidence was made for it.
+    """
+    if verdict.tier is not Tier.AFFIRMING or proof.outcome(StepName.FRESHNESS) is Outcome.PASSED:
+        return verdict
+    vector, barred = {**verdict.vector, IDENTITY: 0}, (*verdict.barred, StepName.FRESHNESS.value)
+    return replace(verdict, tier=Tier.NONE, vector=vector, barred=barred, trusted_until=None)
 
 
 def held_down(verdict: Verdict, holds: Iterable[Mapping[str, Json]]) -> Verdict:

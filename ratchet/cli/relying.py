@@ -74,16 +74,13 @@ class RelyingParties:
         keys.keep_young(at)
         return keys.jwks(at), CACHED
 
-    def judge(
-        self, evidence: Evidence, audience: str, at: datetime, *, vouched: bool = False, life: int | None = None
-    ) -> Result:
+    def judge(self, evidence: Evidence, audience: str, at: datetime, *, life: int | None = None) -> Result:
         """Verify, appraise, and sign what came of it.
 
         Args:
             evidence: with the relying party's nonce as its challenge.
             audience: who will rely on the token.
             at: now.
-            vouched: its sender is trusted to say that it is fresh.
             life: seconds that the token lives.
 
         Raises:
@@ -103,8 +100,9 @@ class RelyingParties:
         recognition = recognition_of(machine, policy)
         if reader is not None and identity is not None and reader.retired(tenant, identity):
             recognition = Recognition.STRANGER  # its standing ended with the decision: there is no row that says so
-        about = Circumstances(received=at, recognition=recognition, vouched=vouched)
-        verdict = ear.held_down(appraise(proof, policy, at, about), (machine or {}).get("holds") or ())
+        about = Circumstances(received=at, recognition=recognition)
+        verdict = ear.answering(appraise(proof, policy, at, about), proof)
+        verdict = ear.held_down(verdict, (machine or {}).get("holds") or ())
         claims = ear.result(
             verdict,
             proof,

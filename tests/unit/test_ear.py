@@ -56,11 +56,11 @@ file = "ark.der"
 class World:
     """A data directory that knows the vendor's documents, its entrance, and one machine of the vendor's."""
 
-    def __init__(self, folder: Path, *, challenges: bool = True) -> None:
+    def __init__(self, folder: Path, *, challenges: bool = True, configuration: str = CONFIGURATION) -> None:
         folder.mkdir(mode=0o700)
         self.vendor, self.now = Vendor(), NOW
         (folder / "ark.der").write_bytes(self.vendor.ark)
-        (folder / "ratchet.toml").write_text(CONFIGURATION)
+        (folder / "ratchet.toml").write_text(configuration)
         self.place = Home(folder, {})
         self.database = Database(self.place.database_path)
         for name, document in (("ark", self.vendor.ark), ("ask", self.vendor.signer()), ("crl", self.vendor.crl())):
@@ -185,6 +185,21 @@ def test_evidence_with_another_nonce_is_signed_as_not_affirming(world: World) ->
     submodule = world.claims(answer)["submods"]["snp"]
     assert submodule["ear_status"] != "affirming"
     assert submodule["ratchet"]["reasons"]
+
+
+def test_no_token_affirms_for_a_nonce_that_the_evidence_does_not_hold_whatever_the_policy_excuses(
+    tmp_path: Path,
+) -> None:
+    """Plain RA-TLS binds a key and no nonce: such evidence could be shown again for every nonce."""
+    excused = CONFIGURATION.replace('"floor"', '"floor", "freshness"')
+    world = World(tmp_path / "data", configuration=excused)
+    key = b"\x30\x59 the DER of a TLS key"
+    report = world.vendor.report(report_data=hashlib.sha256(key).digest().ljust(64, b"\0"))
+    answer = world.verdict(evidence=base64.b64encode(report).decode(), key=base64.b64encode(key).decode())
+    submodule = world.claims(answer)["submods"]["snp"]
+    assert submodule["ear_status"] == answer.json()["status"] == "none"
+    assert submodule["ear_trustworthiness_vector"]["instance-identity"] == 0
+    assert "challenge_not_bound" in submodule["ratchet"]["reasons"]
 
 
 def test_a_machine_that_is_held_gets_no_affirming_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
