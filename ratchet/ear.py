@@ -294,8 +294,8 @@ def refusals(
         kept_back("debug_enabled", "debug", machine.get("debug"), False, "relaunch without debug")
     family = machine.get("family")
     floor = floors.get(family) if isinstance(family, str) else None
-    if machine.get("in_grace") is True:
-        return tuple(found)  # appraisal alone knows until when
+    if machine.get("in_grace") is True and machine.get("policy") == policy:
+        return tuple(found)  # appraisal alone knows until when; another policy's grace is not the store's
     if floor is None:
         kept_back("no_floor", "family", family, "a family that has a floor", "push a floor for it, or an open one")
     else:

@@ -75,10 +75,14 @@ machine := submodule.ratchet if is_object(submodule.ratchet)
 
 floor := data.ratchet_policy.floors[machine.family] if not graced
 
-# Within the grace that the policy gives, appraisal alone says until when.
+# Within the grace that the policy held here gives, appraisal alone says until when. Whoever names another policy gets
+# none of that one's grace: the floors held here count.
 default graced := false
 
-graced if machine.in_grace == true
+graced if {
+	machine.in_grace == true
+	machine.policy == data.ratchet_policy.policy
+}
 
 reasons contains {"code": "token_refused", "component": "token", "got": null, "want": want} if {
 	not proven

@@ -15,6 +15,7 @@ from test_opa import POLICY, TOKEN, running
 
 from ratchet import ear
 from ratchet.event import Json
+from ratchet.floor import from_data
 from streams.stores.layout import DATA, files_of, policy_hash, served
 from streams.stores.samples import OneKey, keys_file
 
@@ -134,3 +135,16 @@ def test_an_older_evaluation_than_the_least_is_refused(store: Store) -> None:
     token = store.token(submods={"tdx": {"ear_status": "affirming", "ratchet": machine}})
     assert store.ask(token, evaluation=19) == (True, set())
     assert store.ask(token, evaluation=20) == (False, {"evaluation_too_low"})
+
+
+def test_the_grace_of_another_policy_that_is_named_does_not_reach_below_the_floors_held(store: Store) -> None:
+    own = store.claims()["submods"]["snp"]["ratchet"] | {"tcb": {"reported.snp": 23}, "in_grace": True}
+    other = own | {"policy": "0" * 64}
+    floors = {family: from_data(floor) for family, floor in HELD.floors.items()}
+    for machine, codes in ((own, set()), (other, {"below_floor"})):
+        claims = store.claims(submods={"snp": {"ear_status": "affirming", "ratchet": machine}})
+        token = ear.sign(claims, store.keys.signer(store.now))
+        assert store.ask(token, policy=machine["policy"]) == (not codes, codes)
+        asked = ear.Asked(audience="kbs", tenant="default", nonce=NONCE, policy=machine["policy"])
+        found = ear.refusals(claims, asked, floors, tenant="default", policy=policy_hash(HELD))
+        assert {reason.code for reason in found} == codes
