@@ -154,7 +154,8 @@ def known(register: Register, tenant: str, identity: str, rules: Rules) -> Recog
 def decide(register: Register, event: Event) -> str | None:
     """Take decision.enrolled.v1 or decision.retired.v1, whose signature holds: whose place changed, if anybody's.
 
-    What is said again changes nothing; nor does a decision about what no evidence can prove.
+    What is said again changes nothing; nor does a decision about what no evidence can prove, nor an enrolment from
+    before the machine was retired.
     """
     identity, tenant = event.data.get("identity"), event.tenant
     if not isinstance(identity, str) or not is_identity(identity):
@@ -171,8 +172,9 @@ def decide(register: Register, event: Event) -> str | None:
             _forget_name(register, tenant, identity, name)
         register.delete(f"names/{tenant}/{identity}")
         return identity
-    if register.get(enrolled) is not None:
-        return None
+    ended = register.get(retired)
+    if register.get(enrolled) is not None or (ended is not None and since < ended["since"]):
+        return None  # what was said before the machine was retired does not bring it back, whenever it is heard
     name = event.data.get("name")
     entry = {
         "identity": identity, "since": since, "by": by, "how": "decision",

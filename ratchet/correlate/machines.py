@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ratchet import standing as standings
+from ratchet.circumstances import Recognition
 from ratchet.correlate import alerts, firmware
 from ratchet.correlate import observation as observed
 from ratchet.correlate.finding import found, judged
@@ -34,6 +35,8 @@ from ratchet.standing import Standing, Tier
 
 LAPSE = "lapse"
 """Kind of the due entry at which a standing's next word ends."""
+
+_INTRODUCED = frozenset({Recognition.OURS.value, Recognition.NOT_ASKED.value})
 
 _ROLLED_BACK = frozenset({observed.ROLLED_BACK})
 
@@ -261,9 +264,12 @@ class Machines:
         return outputs
 
     def _introduced(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
-        """A sender has proved which machine it is: what its unproven evidence raised under its name alone may end."""
+        """A sender has proved which machine it is: what its unproven evidence raised under its name alone may end.
+
+        Not by a machine that is none of ours: it may be any, under a name that it chose.
+        """
         hinted = f"hint:{signal['hint']}"
-        if signal["subject"] == hinted:
+        if signal["subject"] == hinted or signal.get("recognition") not in (None, *_INTRODUCED):
             return []
         return self._raising.ended(memory, signal["tenant"], hinted, at, cause=signal["id"])
 

@@ -275,6 +275,16 @@ def test_a_machine_that_is_not_ours_is_alerted_and_not_trusted(
     assert (standing(world)["tier"], standing(world)["holds"]) == ("affirming", [])
 
 
+@pytest.mark.parametrize("recognition", ["waiting", "stranger", "moved"])
+def test_a_machine_that_is_not_ours_ends_no_alert_about_the_name_that_it_took(world: World, recognition: str) -> None:
+    world.hears(signal("n07", NOON, genuine=False, failed=[], reasons=["no_endorsement_key"], tee="snp"))
+    assert world.rules() == {"endorsement-missing"}
+    foreign: dict[str, Any] = {"subject": "chip:foreign", "recognition": recognition, "tier": "contraindicated"}
+    said = world.hears(signal("n07", NOON + HOUR, **foreign, trusted_until=None, reasons=["machine_not_enrolled"]))
+    assert "alert.resolved.v1" not in {event.type for event in said}
+    assert world.alerts()["endorsement-missing hint:n07"]["status"] == "open"
+
+
 def test_a_machine_that_is_not_ours_is_not_missed(world: World) -> None:
     not_ours = {"recognition": "stranger", "tier": "contraindicated", "trusted_until": None}
     world.hears(signal(**not_ours, reasons=["machine_not_enrolled"]))

@@ -84,6 +84,13 @@ def test_who_is_retired_is_a_stranger_until_enrolled_again(fleet: Fleet) -> None
     assert fleet.sends(A, "node-9", START + 2 * HOUR) is Recognition.OURS
 
 
+def test_an_enrolment_from_before_its_retirement_does_not_bring_a_machine_back(fleet: Fleet) -> None:
+    fleet.says("enrolled", A, START)
+    fleet.says("retired", A, START + 2 * HOUR)
+    assert fleet.says("enrolled", A, START + HOUR) is None
+    assert fleet.sends(A, "node-1", START + 3 * HOUR) is Recognition.STRANGER
+
+
 def test_where_enrolment_is_not_required_every_genuine_machine_counts() -> None:
     fleet = Fleet(Rules(required=False))
     assert fleet.sends(A, "node-1", START + 9 * DAY) is Recognition.OURS
