@@ -31,8 +31,8 @@ from ratchet.condition import Answer, values_of
 from ratchet.event import Json, digest, stamp
 from ratchet.evidence import Claims, Outcome, Proof, StepName
 from ratchet.finding import CONFIGURATION, EXECUTABLES, HARDWARE, IDENTITY, Finding
-from ratchet.hardware import hardware
-from ratchet.policy import AR4SI, NAMEABLE, Policy
+from ratchet.hardware import hardware, not_judged
+from ratchet.policy import AR4SI, NAMEABLE, REQUIRED, Policy
 from ratchet.reason import Reason
 from ratchet.standing import Tier, tier_of
 
@@ -294,6 +294,8 @@ def _identity(claims: Claims, about: Circumstances, found: Finding) -> None:
 
 def _configuration(claims: Claims, found: Finding) -> None:
     """Step 5."""
+    if claims.tee not in REQUIRED:  # what it would have to be configured as, nobody has written down
+        found.not_checked(CONFIGURATION, "tee", not_judged(claims.tee))
     if claims.debug:
         reason = Reason(
             "debug_enabled",

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from ratchet import grace
 from ratchet.event import stamp
 from ratchet.evidence import Claims, Proof, TcbStatus
+from ratchet.evidence.vocabulary import TEES
 from ratchet.finding import CONFIGURATION, HARDWARE, Finding
 from ratchet.floor import ABSTAINS, BELOW, Floor, IntelFloor, is_open, merged_status, shortfalls
-from ratchet.policy import NEVER_ACCEPTED
+from ratchet.policy import AR4SI, NEVER_ACCEPTED
 from ratchet.reason import Reason
 
 
@@ -76,12 +77,20 @@ _STATUSES = {
 
 
 def hardware(proof: Proof, claims: Claims, found: Finding) -> None:
-    """TCB status, versions held against each other, floor."""
+    """TCB status, versions held against each other, floor.
+
+    A TEE whose versions nothing here judges stays at 0, and no policy excuses that: a floor alone, whoever wrote it, is
+    no judgement of firmware that nobody knows how to read.
+    """
     policy = found.policy
-    if claims.tee in ("sgx", "tdx"):
-        _intel_status(proof, claims, found)
-    else:
-        _snp_versions(claims, found)
+    match claims.tee:
+        case "sgx" | "tdx":
+            _intel_status(proof, claims, found)
+        case "snp":
+            _snp_versions(claims, found)
+        case _:
+            found.not_checked(HARDWARE, "tee", not_judged(claims.tee))
+            return
     floor = policy.floors.get(claims.family)
     if floor is not None and not is_open(floor):
         found.passed(HARDWARE)
@@ -110,6 +119,11 @@ def hardware(proof: Proof, claims: Claims, found: Finding) -> None:
             ),
         )
         found.passed(HARDWARE)
+
+
+def not_judged(tee: str) -> Reason:
+    """Evidence of a TEE for which there is no judgement: its format was added and this was forgotten."""
+    return Reason("tee_not_judged", "tee", tee, ", ".join(TEES), AR4SI, "update Ratchet: it reads more than it judges")
 
 
 def _below(floor: Floor, claims: Claims, of: str) -> list[Reason]:
