@@ -96,6 +96,13 @@ def _known(place: Home, machine: str) -> tuple[str, str | None]:
     reader = place.reader() if place.database_path.is_file() else None
     waiting = reader.waiting() if reader is not None else ()
     exact = [row for row in waiting if machine in (row["identity"], row["name"])]
+    if len(exact) == 1 and machine == exact[0]["name"] and exact[0]["recognition"] == "moved":
+        raise Fault(
+            "no-machine",
+            f"{machine!r} is the name of a machine that is yours, and another one uses it: {exact[0]['identity']}",
+            "if that took its place, enrol it by its identity; else find out who sends under the name",
+            Exit.USAGE,
+        )
     if len(exact) == 1:
         return str(exact[0]["identity"]), str(exact[0]["name"])
     row = reader.machine(machine) if reader is not None else None

@@ -112,6 +112,18 @@ def test_a_machine_that_waits_is_shown_and_enrolled_by_name_or_identity(place: P
     assert place.reader.machine("node-1")["recognition"] == "ours"
 
 
+def test_a_machine_under_the_name_of_another_is_enrolled_by_its_identity_alone(place: Place) -> None:
+    identity, row = "chip:" + "ab" * 64, {"name": "node-3", "recognition": "moved", "moved_from": "chip:" + "cd" * 64}
+    text = json.dumps({**row, "identity": identity, "since": "2026-05-01T00:00:00Z"})
+    database = place.home.database()
+    database.change_state({("verify", f"waiting/default/{identity}"): text})
+    database.close()
+    code, _, err = place.types("enrol", "node-3")
+    assert (code, identity in err) == (2, True)
+    assert place.reader.history("decisions", identity) == []
+    assert place.types("enrol", identity)[0] == 0
+
+
 @pytest.mark.parametrize("form", ["plain", "csv", "lines", "list"])
 def test_the_machines_of_a_file_are_enrolled_before_they_are_seen(place: Place, tmp_path: Path, form: str) -> None:
     chip, ppid = f"chip:{place.amd.hwid.hex()}", "ppid:" + "0a" * 16
