@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EPILOG = """Examples: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
           base64 -d quote.b64 | ratchet verify - --json
           ratchet verify report.bin --challenge 00112233445566778899aabbccddeeff --ear kbs.example
+          ratchet verify report.bin --vouch web-2026-03
 Exit: 0 all are genuine and good enough, 3 a format that is not supported, 4 refused, 6 a file cannot be read.
 Of several files the worst counts: 4 before 6 before 3."""
 
@@ -47,6 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="FILE", help="the public key (DER) or run-time data that it says it binds")
     parser.add_argument(
         "--ear", metavar="AUDIENCE", help="print a signed EAR for whoever relies on it; needs --challenge"
+    )
+    parser.add_argument(
+        "--vouch", metavar="NAME", help="print its measurements as reference values for ratchet.toml, if it is genuine"
     )
     parser.add_argument("--policy", metavar="FILE", help="judge by this policy (TOML or JSON), not the configured one")
     parser.add_argument("--at", metavar="TIME", help="judge as of then (RFC 3339)")
@@ -68,8 +72,13 @@ def run(args: argparse.Namespace) -> int:
     endorsements = tuple(read(name) for name in args.endorsement)
     challenge = _challenge(args.challenge)
     if args.ear is not None:
+        if args.vouch is not None:
+            raise Fault("vouch", "--vouch and --ear print one thing each", "ask for one of them", Exit.USAGE)
         return _ear(args, endorsements, challenge)
     key = read(args.key) if args.key else None
+    if args.vouch is not None:
+        evidence = Evidence(_only_file(args).raw, endorsements=endorsements, challenge=challenge, key=key)
+        return _vouch(args, evidence, collateral.judging_by(judged_by.evaluations()), at)
     codes = []
     for position, name in enumerate(args.files):
         if position and not args.json:
@@ -116,6 +125,29 @@ def _ear(args: argparse.Namespace, endorsements: tuple[bytes, ...], challenge: b
     if result.proof.format is None:
         return Exit.UNSUPPORTED
     return Exit.DONE if result.verdict.tier == "affirming" else Exit.REFUSED
+
+
+def _only_file(args: argparse.Namespace) -> EvidenceFile:
+    from ratchet.cli.evidence_file import read_evidence
+    from ratchet.cli.vouching import check_name
+
+    check_name(args.vouch)
+    if len(args.files) != 1:
+        raise Fault("vouch", "--vouch is about one file", "name one; of others make sets of their own", Exit.USAGE)
+    return read_evidence(args.files[0])
+
+
+def _vouch(args: argparse.Namespace, evidence: Evidence, collateral: Collateral, at: datetime) -> Exit:
+    """Reference values for what it measured: they alone are printed."""
+    from ratchet.cli.vouching import reference_values, toml
+    from ratchet.evidence import verify
+
+    values = reference_values(verify(evidence, collateral, at), args.files[0])
+    if args.json:
+        print_json({"reference_values": {args.vouch: values}})
+    else:
+        print(toml(args.vouch, values))
+    return Exit.DONE
 
 
 def _one(

@@ -9,14 +9,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from real_evidence import items
 
+from ratchet.appraise import appraise
 from ratchet.cli.evidence_file import decode
 from ratchet.cli.main import main
-from ratchet.policy import NAMEABLE
+from ratchet.policy import NAMEABLE, Policy
 from tests.unit.snp_world import NOW, World
 
 Capture = pytest.CaptureFixture[str]
@@ -190,3 +193,61 @@ def test_every_real_quote_is_the_same_in_hex_and_base64(corpus: Path) -> None:
         assert decode(raw.hex().encode()) == (raw, "hex"), item["id"]
         assert decode(base64.b64encode(raw))[0] == raw, item["id"]
         assert decode(base64.urlsafe_b64encode(raw))[0] == raw, item["id"]
+
+
+def _vouched(text: str) -> Policy:
+    return Policy.from_data(tomllib.loads(text)["policy"])
+
+
+def test_what_vouch_prints_makes_that_evidence_known(folder: Folder, capsys: Capture) -> None:
+    assert folder.verify(folder.genuine, "--vouch", "web-2026.03") == 0
+    policy = _vouched(capsys.readouterr().out)
+    [known] = policy.reference_values
+    assert known.name == "web-2026.03"
+    assert known.by
+    assert "genuine.bin" in known.source
+    rest = folder.write("vouched.json", json.dumps(policy.to_data()).encode())
+    folder.verify(folder.genuine, "--policy", rest, "--json")
+    assert json.loads(capsys.readouterr().out)["vector"]["executables"] == 3
+    assert folder.verify(folder.genuine, "--vouch", "web", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(Policy.from_data(said).reference_values[0].conditions) == list(known.conditions)
+
+
+@pytest.mark.parametrize("name", ["sgx-oasis-pckchain", "tdx4-near-mpc", "tdx5-oe-relaunch", "snp-ms-turin"])
+def test_what_vouch_prints_of_real_evidence_makes_it_known(name: str, corpus: Path, capsys: Capture) -> None:
+    item = next(item for item in items(corpus) if item.name == name)
+    entry = next(one for one in json.loads((corpus / "MANIFEST.json").read_text()) if one["id"] == name)
+    words = ["verify", str(corpus / entry["file"]), "--at", entry["verification_time"], "--vouch", "image"]
+    for path in entry["collateral"]:
+        words += ["--collateral", str(corpus / path)]
+    for one in entry["files"]:
+        words += ["--endorsement", str(corpus / one["path"])] if one["path"] != entry["file"] else []
+    assert main([*words, "--data", str(corpus / "no such folder")]) == 0
+    policy = _vouched(capsys.readouterr().out)
+    verdict = appraise(item.proof(), policy, item.at)
+    assert (verdict.vector["executables"], verdict.reference) == (2 if verdict.tee == "tdx" else 3, "image")
+
+
+@pytest.mark.parametrize("what", ["forged", "no collateral", "not evidence", "two files", "a name", "ear"])
+def test_nothing_else_is_vouched_for(
+    what: str, folder: Folder, request: pytest.FixtureRequest, capsys: Capture
+) -> None:
+    words, code, said = [folder.forged, "--vouch", "web"], 4, "not genuine (signature did not pass)"
+    match what:
+        case "no collateral":
+            corpus = request.getfixturevalue("corpus")
+            item = next(item for item in items(corpus) if item.name == "tdx4-near-mpc")
+            words[0], said = folder.write("quote.bin", item.evidence.raw), "nothing is vouched for"
+        case "not evidence":
+            words[0], code, said = folder.write("note.bin", b"\x00" * 7), 3, "note.bin"
+        case "two files":
+            words, code, said = [folder.genuine, *words], 2, "one file"
+        case "a name":
+            words[-1], code, said = "No Name", 2, "cannot name"
+        case "ear":
+            words, code, said = [*words, "--ear", "kbs", "--challenge", "00" * 32], 2, "one thing each"
+    assert folder.verify(*words) == code
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert said in out.err

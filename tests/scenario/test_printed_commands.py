@@ -58,6 +58,7 @@ NAMES = {
     "ratchet search --seconds",
     "ratchet verify",
     "ratchet verify --collateral",
+    "ratchet verify --vouch",
 }
 """Code spans that name a command or an option of it, with nothing to run: the name must exist."""
 
