@@ -7,7 +7,7 @@ changed, and puts in place what differs. So filters and permissions exist once, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -39,7 +39,7 @@ from dashboards.console.live import Changes
 from dashboards.console.views import Views
 from ratchet.approval import decision
 from ratchet.correlate.alerts import by_hand
-from ratchet.event import BlobId, Event, parse_time
+from ratchet.event import BlobId, Event, canonical, digest, parse_time
 from ratchet.ports import NoSpace, Reader, Record
 from ratchet.words import because, standing, summary
 
@@ -270,11 +270,16 @@ class _Console:
         """Enrol a machine that waits: an event, taken up by the next tick."""
         form = await request.form(max_fields=8, max_files=0)
         row = _found(self._views.waits(str(form.get("identity", ""))), "machine that waits")
+        if form.get("shown") != shown(row):
+            raise HTTPException(409, "This machine goes by another name by now: look again before you decide.")
         session: Session = request.state.session
         at = max(self._now(), self._views.frame(self._now())["at"], parse_time(row["seen"]))
         said = {"identity": row["identity"], "name": row["name"], "by": session.name, "comment": ""}
         event = decision(self._key, "enrolled", row["identity"], said, tenant=self._tenant, at=at, source="/console")
-        self._submit("decisions", event)
+        try:
+            self._submit("decisions", event)
+        except NoSpace as error:
+            raise HTTPException(503, "The disk is full: nothing was decided. Make room, then decide again.") from error
         return RedirectResponse("/fleet", 303)
 
     async def problem(self, request: Request, error: Exception) -> Response:
@@ -310,6 +315,11 @@ def where(record: Record) -> str:
             return f"/records/{event.id}"
 
 
+def shown(row: Mapping[str, Any]) -> str:
+    """What a person was shown of a machine that waits: it may send under another name before they decide."""
+    return digest(canonical([row["name"], row["recognition"], row["moved_from"]]))
+
+
 def environment() -> Environment:
     """Templates, with everything escaped, nothing hidden and nothing undefined."""
     made = Environment(
@@ -331,6 +341,7 @@ def environment() -> Environment:
         "part": phrases.part,
         "say": phrases.say,
         "short": phrases.short,
+        "shown": shown,
         "tidy": phrases.tidy,
         "words": phrases.words,
         "held": because,

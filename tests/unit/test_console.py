@@ -525,7 +525,13 @@ def test_a_machine_that_waits_is_enrolled_with_one_click_by_who_is_signed_in(fle
     page = browser.ask("/fleet").text
     assert "Waiting to be enrolled" in page
     assert "<script>alert" not in page
-    answer = browser.post("/fleet/enrol", {"identity": identity})
+    (said,) = re.findall('name="shown" value="([0-9a-f]{64})"', page)
+    # what it is called may have changed since the page was drawn: nothing is decided then
+    fleet.reader.unenrolled[0] = {**(row := fleet.reader.unenrolled[0]), "name": "another"}
+    assert browser.post("/fleet/enrol", {"identity": identity, "shown": said}).status_code == 409
+    assert browser.post("/fleet/enrol", {"identity": identity}).status_code == 409
+    fleet.reader.unenrolled[0] = row
+    answer = browser.post("/fleet/enrol", {"identity": identity, "shown": said})
     assert (answer.status_code, answer.headers["location"]) == (303, "/fleet")
     ((topic, event),) = browser.sent
     assert (topic, event.type, event.data["identity"]) == ("decisions", "decision.enrolled.v1", identity)
