@@ -38,13 +38,17 @@ def agrees(one: Asked, allowed: bool) -> None:
 
 def test_of_the_corpus_stores_admit_what_is_affirmed_and_nothing_else(corpus: Path) -> None:
     affirmed: Counter[str] = Counter()
+    lost: set[str] = set()
     for item in items(corpus):
         for name, policy in policies(item):
             store, [one] = asked(item, [(f"{item.name}, {name}", item.proof(policy=policy))], policy, KEYS)
             allowed, _ = decides(store)(one)
             agrees(one, allowed)
+            if one.verdict.tier is Tier.AFFIRMING and not allowed:
+                lost.add(name)
             affirmed[name] += allowed
             affirmed[f"{name}: {one.verdict.tee}"] += allowed
+    assert lost == {"lenient, no floor", "TDRelaunchAdvised alone, own floor"}, "docs/stores.md names them"
     assert affirmed["default"] == 0, "without reference values nothing is affirmed"
     for name in ("strict, own floor", "lenient, own floor", "lenient, open floor"):
         assert affirmed[name] > 20, name
