@@ -7,6 +7,8 @@ that the same cause always gives the same record, on any executor and after any 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,9 +66,26 @@ class Event:
         }
 
 
+_PLAIN = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+_NUMBER = re.compile(r'(?:^|":|[\[,])-?(?:[0-9]+[.e]|[0-9]{16})')
+"""A number that is written otherwise in RFC 8785, or may not be: a fraction, or one that may be above 2^53."""
+
+
 def canonical(value: Json) -> bytes:
-    """RFC 8785 bytes of a JSON value: what hashes, signatures and comparisons are taken over."""
-    return rfc8785.dumps(value)
+    """RFC 8785 bytes of a JSON value: what hashes, signatures and comparisons are taken over.
+
+    Of ASCII text and whole numbers these are what the standard library writes, ten times as fast; all else goes the
+    long way, and a value that RFC 8785 has no form for is refused there. Names in objects must be text, as in all JSON.
+
+    Raises:
+        ValueError: no such form: NaN, infinity, a whole number of 2^53 or more.
+    """
+    try:
+        text = _PLAIN.encode(value)
+    except (ValueError, TypeError):
+        return rfc8785.dumps(value)
+    return rfc8785.dumps(value) if not text.isascii() or _NUMBER.search(text) else text.encode()
 
 
 def digest(data: bytes) -> BlobId:

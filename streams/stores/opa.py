@@ -70,6 +70,8 @@ class OpaStore:
         self._tenant, self._name = tenant, name
         # What `check` last found equal to its commit: the file's bytes, and the revision they were expected to have.
         self._sound: tuple[bytes | None, str | None] | None = None
+        # What `publish_keys` last found to agree: the file's bytes, and the keys in it.
+        self._published: tuple[bytes, bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -116,9 +118,12 @@ class OpaStore:
     def publish_keys(self) -> bool:
         """Put the keys that are to be believed now into the bundle, where it has others. Whether it had."""
         with self._writing():
-            packed = self._packed()
-            found = opened(packed, self._key) if packed is not None else None
-            if found is None or found.files.get(KEYS) == keys_file(self._keys()):
+            packed, keys = self._packed(), keys_file(self._keys())
+            if packed is None or (packed, keys) == self._published:
+                return False
+            found = opened(packed, self._key)
+            if found.files.get(KEYS) == keys:
+                self._published = (packed, keys)
                 return False
             replace(self._path, pack(self._contents(found.revision)))
             return True
