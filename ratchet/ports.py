@@ -234,6 +234,9 @@ class Reader(Protocol):
     def judged_by(self, tenant: str) -> Mapping[str, Json] | None:
         """What evidence is judged by: {change, policy, floors} of the last change; None before the first."""
 
+    def marks(self, tenant: str, identity: str) -> Mapping[str, list[Json]]:
+        """The firmware marks of a machine (`ratchet.correlate.firmware.Marks`)."""
+
     def retired(self, tenant: str, identity: str) -> bool:
         """Whether the last decision about a machine retired it: nothing else may be known of it then."""
 

@@ -102,7 +102,10 @@ class RelyingParties:
             recognition = Recognition.STRANGER  # its standing ended with the decision: there is no row that says so
         about = Circumstances(received=at, recognition=recognition)
         verdict = ear.answering(appraise(proof, policy, at, about), proof)
-        verdict = ear.held_down(verdict, (machine or {}).get("holds") or ())
+        holds = list((machine or {}).get("holds") or ())
+        if reader is not None and identity is not None:
+            holds += rolled_back(reader.marks(tenant, identity), proof, policy, at)
+        verdict = ear.held_down(verdict, holds)
         claims = ear.result(
             verdict,
             proof,
@@ -170,3 +173,22 @@ def recognition_of(machine: Mapping[str, Json] | None, policy: Policy) -> Recogn
 
     known = Recognition(machine["recognition"]) if machine is not None else Recognition.NOT_ASKED
     return Recognition.OURS if known is Recognition.NOT_ASKED and not policy.enrolment.required else known
+
+
+def rolled_back(
+    marks: Mapping[str, list[Json]], proof: Proof, policy: Policy, at: datetime
+) -> list[Mapping[str, Json]]:
+    """The hold of a machine whose firmware is below what it proved before: here at once, in its standing a tick later.
+
+    Of the platform alone: what a guest was launched under is held against that guest's own marks by the pipeline.
+    """
+    from ratchet.correlate import firmware
+    from ratchet.event import stamp
+    from ratchet.standing import HOLDS, ROLLED_BACK
+
+    claims = proof.claims
+    if claims is None:
+        return []
+    compared = firmware.compare(marks, claims.tcb, tee=claims.tee, guest="", at=stamp(at), evidence=proof.evidence)
+    tier = policy.holds.get(ROLLED_BACK, HOLDS[ROLLED_BACK].value)
+    return [{"code": ROLLED_BACK, "cause": fall.evidence, "tier": tier} for fall in list(compared.fell.values())[:1]]

@@ -219,6 +219,13 @@ class SqliteReader:
         found: Mapping[str, Json] | None = json.loads(rows[0][0]) if rows else None
         return found
 
+    def marks(self, tenant: str, identity: str) -> Mapping[str, list[Json]]:
+        """The firmware marks of a machine."""
+        where = "SELECT value FROM state WHERE stage = 'correlate' AND key = ?"
+        rows = self._rows(where, f"known/{tenant}/{identity}")
+        found: Mapping[str, list[Json]] = json.loads(rows[0][0]).get("marks") or {} if rows else {}
+        return found
+
     def retired(self, tenant: str, identity: str) -> bool:
         """Whether the last decision about a machine retired it."""
         key = f"retired/{tenant}/{identity}"

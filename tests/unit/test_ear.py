@@ -237,6 +237,16 @@ def test_a_retired_machine_gets_no_affirming_token_where_enrolment_is_not_requir
     assert "machine_not_enrolled" in world.claims(answer)["submods"]["snp"]["ratchet"]["reasons"]
 
 
+def test_firmware_below_what_the_machine_proved_before_gets_no_affirming_token_the_first_time(world: World) -> None:
+    """Before the pipeline has seen that evidence, and raised the alert."""
+    known = {"marks": {"reported.snp": [25, "2026-01-01T00:00:00.000000Z", "e" * 64]}, "due": {}}
+    key = ("correlate", "known/default/chip:" + world.vendor.chip.hex())
+    world.database.change_state({key: json.dumps(known)})
+    answer = world.verdict()
+    assert answer.json()["status"] == "warning"
+    assert answer.json()["reasons"][0]["got"] == "firmware_rolled_back"
+
+
 # Tokens
 
 
