@@ -94,8 +94,10 @@ def component(text: str) -> str:
     of, dot, name = text.rpartition(".")
     if dot and of in _OF:
         return f"{_COMPONENTS.get(name, name)} {_OF[of]}".strip()
-    if re.fullmatch(r"TDX_[0-9A-F]{2}", text):
-        return f"Module {text}"
+    if re.fullmatch(r"TDX_[0-9A-F]{2}", text, re.IGNORECASE):
+        return f"Module {text.upper()}"
+    if re.match(r"(sgx|snp|tdx)/", text):
+        return family(text)
     if dot and of in ("sgx", "tdx", "tdx2") and name.isdecimal():
         return f"{of.upper()} component {int(name) + 1}"
     return _COMPONENTS.get(text, words(text))

@@ -119,10 +119,10 @@ class Views:
         latest = same[0].event.data if same else data
         line = same + list(self.reader.history("decisions", latest["alert"]))
         return {
-            "alert": {**self.alert_row(latest), "reasons": alike(latest["reasons"])},
+            "alert": {**self.alert_row(latest), "reasons": own_first(alike(latest["reasons"]), latest["rule"])},
             "known": self.reader.machine(latest["subject"]) is not None,
             "line": sorted(line, key=lambda r: r.event.time, reverse=True)[:50],
-            "causes": [r for c in latest["causes"][:20] if (r := self.reader.event(c))],
+            "causes": [r for c in latest["causes"][-20:] if (r := self.reader.event(c))],
         }
 
     def fleet(self, tier: str | None, family: str | None, after: str | None) -> dict[str, Any]:
@@ -280,6 +280,12 @@ def alike(reasons: Sequence[Json]) -> list[Json]:
         if reason["component"] not in first["components"]:
             first["components"].append(reason["component"])
     return [r if "components" in r else r["code"] for r in merged.values()]
+
+
+def own_first(reasons: Sequence[Json], rule: str) -> list[Json]:
+    """The reasons of an alert, those that its rule is named after before what else its evidence lacked."""
+    code = rule.replace("-", "_")
+    return sorted(reasons, key=lambda r: (r["code"] if isinstance(r, Mapping) else r) != code)
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:

@@ -247,7 +247,9 @@ def test_firmware_that_goes_back_is_named_component_by_component(world: World, c
     lower = {**MILAN, component: MILAN[component] - 2}
     [alert] = world.hears(signal(at=NOON + HOUR, tcb=lower))
     assert (alert.data["rule"], alert.data["subject"]) == ("firmware-rolled-back", "chip:n01")
-    assert alert.data["title"] == f"n01 went back: {component} from {MILAN[component]} to {lower[component]}"
+    assert (
+        alert.data["title"] == f"firmware rolled back on n01: {component} from {MILAN[component]} to {lower[component]}"
+    )
     facts = alert.data["facts"]
     assert (facts["attestation.component"], facts["attestation.was"], facts["attestation.now"]) == (
         component,

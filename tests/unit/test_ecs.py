@@ -76,7 +76,7 @@ def alert(kind: str = "raised", number: int = 1, **changed: Any) -> Event:
     data: dict[str, Any] = {
         "alert": "a" * 64,
         "rule": "firmware-rolled-back",
-        "title": "n03 went back: snp from 24 to 22",
+        "title": "firmware rolled back on n03: snp from 24 to 22",
         "level": "critical",
         "status": {"raised": "open", "revised": "acknowledged", "resolved": "resolved"}[kind],
         "subject": "chip:" + "0c" * 64,
