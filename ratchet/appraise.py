@@ -281,7 +281,10 @@ def _identity(claims: Claims, about: Circumstances, found: Finding) -> None:
         case _:
             found.passed(IDENTITY)
             if about.recognition is Recognition.NOT_ASKED and claims.platform and found.policy.enrolment.required:
-                remedy = "judge it where your machines are enrolled, or let the policy name `enrolment`"
+                remedy = (
+                    "send it with a challenge to `ratchet up`, which knows your machines, "
+                    "or let the policy name `enrolment`"
+                )
                 reason = Reason(
                     "enrolment_not_judged", "enrolment", claims.platform, "an enrolled machine", AR4SI, remedy
                 )

@@ -84,10 +84,11 @@ def trace(reader: Reader, event: Event) -> list[Event]:
 def _lines(place: Home, reader: Reader, event: Event) -> list[str]:
     data = event.data
     if event.type.startswith("alert."):
+        times = "once" if data["count"] == 1 else f"{data['count']} times"
         return [
             f"[{data['level']}, {data['status']}] {plain(data['title'])}",
             *_rule(place, data["rule"]),
-            f"{data['count']} times since {data['opened'][:19]}; subject {plain(data['subject'])}",
+            f"{times} since {data['opened'][:19]}; subject {plain(data['subject'])}",
             *_reasons(data["reasons"]),
         ]
     if event.type == "verdict.reached.v1":

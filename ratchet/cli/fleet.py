@@ -55,12 +55,14 @@ def run(args: argparse.Namespace) -> int:
             print_json(one)
         else:
             for key, value in one.items():
-                if key == "holds":
+                if key in ("holds", "missing"):
                     continue
                 if key != "guests":
                     print(f"{key:<14} {standing_in_full(str(value)) if key == 'tier' else shown(value)}")
             for why in because(one):
                 print(f"{'why':<14} {why}")
+            for line in reason_lines(one.get("missing") or ()):
+                print(f"  {line}")
         return Exit.DONE
     tier = _CHOICES[args.standing] if args.standing else None
     rows, more = machines(reader, tier, args.family, args.limit, args.after)

@@ -64,7 +64,11 @@ def shown(value: Json) -> str:
 def reason_lines(reasons: Iterable[Mapping[str, Json]]) -> Iterator[str]:
     """Reasons for people, a line each and what to do below it; the same advice is given once for several in a row."""
     before = ""
-    for reason in reasons:
+    all_reasons = list(reasons)
+    unreadable = any(reason["code"] in ("evidence_unreadable", "format_not_supported") for reason in all_reasons)
+    for reason in all_reasons:
+        if unreadable and reason["code"] == "unparsed":
+            continue  # every later step has one: the first reason says it all
         needs = "" if reason["want"] is None else f"needs {shown(reason['want'])}"
         if reason["got"] is not None:
             said = f"is {shown(reason['got'])}" + (f", {needs}" if needs else "")

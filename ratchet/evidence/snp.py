@@ -496,7 +496,7 @@ def _is_of(known: Known, signer: Certificate, memo: Memo, checks: Checks) -> boo
 
 def _unrevoked(leaf: amd.Vek, used: tuple[Known, ...], collateral: Collateral, key: str, at: datetime) -> Step:
     name, source = StepName.REVOCATION, amd.CRL_SPEC
-    remedy = f"fetch {amd.crl_url(leaf.product, leaf.kind)}"
+    remedy = f"fetch {amd.crl_url(leaf.product, leaf.kind)}, then `ratchet ingest` it"
     if not used or used[0].key != key:
         unsound = collateral.rejected(Kind.AMD_CRL, key, at)
         reasons = unsound.reasons if unsound else ()

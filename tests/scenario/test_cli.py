@@ -288,15 +288,14 @@ def test_a_changed_configuration_is_a_proposal_and_not_in_force_until_it_is_appr
     toml = place / "ratchet.toml"
     before = toml.read_text()
     image = "5a" * 48
-    toml.write_text(
-        before.replace("[policy.reference_values.snp]", f'[policy.reference_values.snp]\n{image} = "known"')
-    )
+    known = f'tee = "snp"\nby = "team"\nsource = "a build"\nconditions = {{ measurement = "{image}" }}'
+    toml.write_text(f"{before}\n[policy.reference_values.mine]\n{known}\n")
     try:
         drain(Home(place, {}))
         (row,) = [r for r in rows(ratchet("proposals", "--json")[1]) if r["proposal"]["family"] == "policy"]
         id = row["proposal"]["proposal"]
         assert row["state"] == "proposed"
-        assert f"snp.{image} is known" in ratchet("proposals", id)[1]
+        assert "snp.mine is known" in ratchet("proposals", id)[1]
         assert row["pushes"] in ratchet("approve", id, "--dry-run")[1], "what is signed is shown"
 
         def in_force() -> bool:
