@@ -210,14 +210,14 @@ def held_down(verdict: Verdict, holds: Iterable[Mapping[str, Json]]) -> Verdict:
 def sign(claims: Mapping[str, Json], signer: Signer) -> str:
     """The token: JWS compact form."""
     header = {"alg": "ES256", "kid": signer.id, "typ": "JWT"}
-    signed = f"{_b64(_json(header))}.{_b64(_json(claims))}"
-    return f"{signed}.{_b64(signer.sign(signed.encode('ascii')))}"
+    signed = f"{base64url(_json(header))}.{base64url(_json(claims))}"
+    return f"{signed}.{base64url(signer.sign(signed.encode('ascii')))}"
 
 
 def jwk(public: ec.EllipticCurvePublicKey, kid: str) -> dict[str, Json]:
     """A public key as JWKS has it (RFC 7517; RFC 7518, 6.2)."""
     numbers = public.public_numbers()
-    x, y = (_b64(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
+    x, y = (base64url(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
     return {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y}
 
 
@@ -231,7 +231,11 @@ def opened(token: str, jwks: Mapping[str, Json], at: datetime) -> dict[str, Json
         raise BadToken("token_malformed", f"more than {MAX_TOKEN} characters")
     try:
         first, second, third = token.split(".")
-        header, claims, signature = json.loads(_unb64(first)), json.loads(_unb64(second)), _unb64(third)
+        header, claims, signature = (
+            json.loads(from_base64url(first)),
+            json.loads(from_base64url(second)),
+            from_base64url(third),
+        )
     except (ValueError, RecursionError) as error:
         raise BadToken("token_malformed", "not a JWS in compact form") from error
     if not isinstance(header, dict) or not isinstance(claims, dict):
@@ -314,7 +318,7 @@ def _signed_by(one: Mapping[str, Json], data: bytes, signature: bytes) -> bool:
     if one.get("kty") != "EC" or one.get("crv") != "P-256" or len(signature) != 64:
         return False
     try:
-        x, y = (int.from_bytes(_unb64(one[name]), "big") for name in ("x", "y"))
+        x, y = (int.from_bytes(from_base64url(one[name]), "big") for name in ("x", "y"))
         key = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
         key.verify(encode_dss_signature(r, s), data, ec.ECDSA(SHA256()))
@@ -327,11 +331,12 @@ def _json(value: Mapping[str, Json]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _b64(data: bytes) -> str:
+def base64url(data: bytes) -> str:
+    """base64url without padding (RFC 7515, 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def _unb64(text: str) -> bytes:
+def from_base64url(text: str) -> bytes:
     """base64url without padding (RFC 7515, 2), in its one form: a token with other spare bits is another text.
 
     Raises:
@@ -341,6 +346,6 @@ def _unb64(text: str) -> bytes:
         data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError("not base64url") from error
-    if _b64(data) != text:
+    if base64url(data) != text:
         raise ValueError("not base64url")
     return data

@@ -8,7 +8,6 @@ gives the same bundle.
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import io
@@ -18,6 +17,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Protocol
 
+from ratchet.ear import base64url, from_base64url
 from ratchet.event import Json
 from streams.stores.rego import Policy
 
@@ -53,8 +53,8 @@ def contents(policy: Policy, key: Key) -> dict[str, bytes]:
     manifest: Json = {"revision": policy.revision, "roots": list(ROOTS), "rego_version": 1}
     files = {_MANIFEST: _compact(manifest), **policy.files}
     claims = [{"name": path, "hash": _hash(path, data), "algorithm": "SHA-256"} for path, data in sorted(files.items())]
-    signed = f"{_b64(_compact({'alg': 'ES256', 'kid': key.id}))}.{_b64(_compact({'files': claims}))}"
-    token = f"{signed}.{_b64(key.sign(signed.encode('ascii')))}"
+    signed = f"{base64url(_compact({'alg': 'ES256', 'kid': key.id}))}.{base64url(_compact({'files': claims}))}"
+    token = f"{signed}.{base64url(key.sign(signed.encode('ascii')))}"
     return files | {_SIGNATURES: _compact({"signatures": [token]})}
 
 
@@ -107,7 +107,7 @@ def opened(packed: bytes, key: Key) -> Policy:
     files = unpack(packed)
     try:
         tokens = json.loads(files.pop(_SIGNATURES))["signatures"]
-        head, body, signature = (_unb64(part) for part in _only(tokens).split("."))
+        head, body, signature = (from_base64url(part) for part in _only(tokens).split("."))
         header, claims = json.loads(head), json.loads(body)
         if header != {"alg": "ES256", "kid": key.id}:
             raise BadBundle(f"signed by a key that is not {key.id}")
@@ -173,11 +173,3 @@ def _only(tokens: Json) -> str:
     if not isinstance(tokens, list) or len(tokens) != 1 or not isinstance(tokens[0], str):
         raise BadBundle("exactly one signature is expected")
     return tokens[0]
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def _unb64(text: str) -> bytes:
-    return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)

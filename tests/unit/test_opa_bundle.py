@@ -129,9 +129,9 @@ def test_files_added_or_taken_away_are_noticed(key: BundleKey, policy: Policy) -
 def test_no_other_algorithm_is_taken(key: BundleKey, policy: Policy, header: dict[str, str]) -> None:
     files = contents(policy, key)
     token = json.loads(files[".signatures.json"])["signatures"][0].split(".")
-    from streams.stores.bundle import _b64
+    from ratchet.ear import base64url
 
-    token[0] = _b64(json.dumps({k: v.replace("KEY", key.id) for k, v in header.items()}).encode())
+    token[0] = base64url(json.dumps({k: v.replace("KEY", key.id) for k, v in header.items()}).encode())
     files[".signatures.json"] = json.dumps({"signatures": [".".join(token)]}).encode()
     with pytest.raises(BadBundle):
         opened(pack(files), key)
