@@ -101,6 +101,22 @@ def _of_foreign(scenario: Scenario, piece: Piece, limits: Limits) -> Iterator[Fa
             yield Fact("tcb-out-of-date", piece.sender)
 
 
+def open_facts(scenario: Scenario) -> frozenset[Fact]:
+    """Facts that may be found or not: which of two things that happen between two ticks is seen first decides it.
+
+    They are of machines that attest between a publication of Intel's and the tick after it: where the new evidence,
+    which is patched, is there before the document, what was replaced is not judged by it.
+    """
+    all_ticks, published = list(ticks(scenario)), histories(scenario)
+    return frozenset(
+        Fact("tcb-out-of-date", piece.machine.name)
+        for piece in plan(scenario)
+        if isinstance(piece, Piece) and not isinstance(piece.machine.group, SnpGroup)
+        for when, _ in published[piece.machine.group.fmspc][1:]
+        if when <= piece.time <= next((tick for tick in all_ticks if tick >= when), when)
+    )
+
+
 def ticks(scenario: Scenario) -> Iterator[datetime]:
     """When the clock ticks, from the start until everything has settled."""
     at = scenario.start
@@ -205,7 +221,8 @@ def _bursts(refused: Iterable[Piece], limits: Limits) -> Iterator[str]:
 _WORSE = ("affirming", "none", "warning", "contraindicated")
 
 BAD_COUNTS = timedelta(hours=24)
-"""For how long a guest that says no end of its own (it is contraindicated) counts beside other guests."""
+"""For how long a guest that says no end of its own (it is contraindicated) counts beside other guests, from when its
+evidence was last judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +269,8 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
             word = words[name][guest]
             if word.at == piece.time and _outdated(scenario, piece, when, published):
                 worse = max(word.tier, "warning", key=_WORSE.index)
-                words[name][guest] = _Word(word.at, worse, word.until)
+                until = max(word.until, when + BAD_COUNTS) if worse == "contraindicated" else word.until
+                words[name][guest] = _Word(word.at, worse, until)
     found = {f"{name} (foreign)": "contraindicated" for name in foreign}
     for name, guests in words.items():
         last = max(guests.values(), key=lambda word: word.at)

@@ -123,6 +123,7 @@ def run(folder: Path) -> Pipeline:
                 "name": "browser",
                 "trusted_for": 12 * 3600,
                 "may_be_impossible": ["floor"],
+                "evaluation": "newest",
                 "reference_values": reference_values(scenario),
             }
         ),

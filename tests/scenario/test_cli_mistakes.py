@@ -151,7 +151,7 @@ def test_a_fleet_that_proved_nothing_says_where_its_evidence_went(tmp_path: Path
     assert main(["fleet", "--data", data]) == 0
     out = capsys.readouterr().out
     assert "no machine has proved itself yet" in out
-    assert "type:verdict*" in out
+    assert "node-1" in out, "its evidence is listed under the name that it was sent with"
     assert main(["search", "--data", data, "type:verdict*"]) == 0
     assert "node-1 unverified: evidence_unreadable" in capsys.readouterr().out
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_stores import PROVER
 
 from ratchet.cli.home import Home
 from ratchet.cli.main import main
 from ratchet.cli.running import drain
 from streams.stores.git import GitStore
+from streams.stores.rego import RegoInProcess
 
 Run = tuple[int, str, str]
 
@@ -111,7 +111,7 @@ def test_what_was_sent_out_carries_the_head(place: Path) -> None:
     number, _, hash = last["attestation"]["head"].partition(":")
     assert int(number) > 0
     assert len(hash) == 64
-    assert list(GitStore(place / "policy.git", PROVER).heads()), "commits have it as a trailer"
+    assert list(GitStore(place / "policy.git", RegoInProcess()).heads()), "commits have it as a trailer"
 
 
 @pytest.mark.parametrize("command", ["fleet", "search", "up", "alerts"])
