@@ -116,6 +116,9 @@ def describe(row: Mapping[str, Json]) -> str:
         + "; ".join(f"{why['component']} {shown(why['got'])}, needs {shown(why['want'])}" for why in one["why"])
         for one in blast["refused"]
     ]
+    quorum = row.get("quorum") or 1
+    if row["state"] == "proposed" and quorum > 1:
+        lines.append(f"approvals {len(row['approvals'])} of {quorum}")
     lines += [f"approval  {one['by']}: {plain(one.get('comment') or '')}" for one in row["approvals"]]
     lines += [
         " ".join(

@@ -382,7 +382,7 @@ def _chain_step(
     if leaf is None or way is None:
         return Step(name, Outcome.NOT_POSSIBLE, "no VCEK or VLEK is known", source, (_no_key(report, product),))
     if isinstance(way, NoPath):
-        remedy = f"fetch {amd.chain_url(leaf.product, leaf.kind)}"
+        remedy = f"fetch {amd.chain_url(leaf.product, leaf.kind)}, then `ratchet ingest` it"
         why = Reason(way.code, leaf.kind.lower(), way.got, way.want, source, remedy)
         # What is only missing, or not known here, proves nothing against the machine.
         possible = way.code not in ("chain_incomplete", "unknown_product")
