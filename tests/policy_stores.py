@@ -15,11 +15,9 @@ from rego_claims import FROM
 from ratchet.floor import AmdFloor, Minimum
 from ratchet.ports import Intent, Plan, Written
 from streams.stores.git import GitStore
-from streams.stores.rego import RegoInProcess
 
 AT = datetime(2026, 3, 1, 2, 11, tzinfo=UTC)
 MAIN = Ref(b"refs/heads/main")
-PROVER = RegoInProcess()
 
 
 def intent(change: str = "c1", snp: int = 24, **more: Any) -> Intent:
