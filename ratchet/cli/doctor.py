@@ -18,7 +18,8 @@ from ratchet.event import stamp
 from ratchet.ports import Unreachable
 
 EPILOG = """Example: ratchet doctor --data /var/lib/ratchet
-It changes nothing. Exit: 0 all well, 4 something is wrong."""
+It changes nothing but keys whose turn has come, and the bundle that carries them.
+Exit: 0 all well, 4 something is wrong."""
 
 _PARTS = (
     "cryptography",
