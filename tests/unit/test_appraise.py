@@ -465,6 +465,17 @@ def test_an_enclave_may_be_known_by_its_signer_product_and_least_version() -> No
     assert appraise(proof(unsigned, status("UpToDate")), policy, AT).vector[EXECUTABLES] == 33
 
 
+def test_a_signer_whose_every_product_would_do_names_no_enclave() -> None:
+    measurements = {"mrenclave": "ab" * 32, "mrsigner": "cd" * 32}
+    enclave = replace(
+        TDX, tee="sgx", family="sgx/90c06f000000", measurements=measurements, bits={"isvprodid": 5, "isvsvn": 6}
+    )
+    asked = {"signer": {"signed_by": "cd" * 32}, "isvprodid": {"at_least": 1}, "isvsvn": {"at_least": 6}}
+    values = ReferenceSet.from_data("ours", {"tee": "sgx", "conditions": asked, "by": "ann", "source": "a build"})
+    verdict = appraise(proof(enclave, status("UpToDate")), replace(POLICY, reference_values=(values,)), AT)
+    assert (verdict.vector[EXECUTABLES], verdict.tier, verdict.barred) == (0, Tier.NONE, ("executables",))
+
+
 def test_reference_values_have_a_window() -> None:
     until = replace(known("snp"), until=AT)
     verdict = appraise(proof(), replace(POLICY, reference_values=(until,)), AT)
