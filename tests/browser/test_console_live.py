@@ -121,7 +121,7 @@ def test_the_claim_behind_a_reason_comes_first_and_its_bytes_are_marked(browse: 
     expect(page.locator(".why h3", has_text="Measurement unknown")).to_be_visible()
     expect(page.locator(".claims tbody tr").first).to_contain_text("Launch measurement")
     expect(page.locator(".hex .cause").first).to_have_text(re.compile("^([0-9a-f]{2} ?){16}$"))
-    link = page.locator(".claims").get_by_role("link", name="bytes 0x090 +48").first
+    link = page.get_by_role("link", name="bytes 0x090 +48").first
     link.click()
     expect(page.locator(".hex :target")).to_have_count(1)
 
