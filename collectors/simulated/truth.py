@@ -117,12 +117,12 @@ def open_facts(scenario: Scenario) -> frozenset[Fact]:
     )
 
 
-def open_standings(scenario: Scenario, trusted_for: timedelta) -> frozenset[str]:
+def open_standings(scenario: Scenario) -> frozenset[str]:
     """Machines that may stand as distrusted or better at the end.
 
-    A guest with debug enabled counts for a day from when it was last judged, and an Intel publication about any family
-    may have it judged again (a quoting enclave's identity is of all families): where that day is over by the end of the
-    scenario, and the day from such a publication is not, either is right.
+    A guest with debug enabled counts for a day from when it was last judged. What Intel publishes about any family, and
+    the floors that follow from it, may have it judged again: where a day from its evidence is over by the end of the
+    scenario and something was published meanwhile, either is right.
     """
     end, published = list(ticks(scenario))[-1], histories(scenario)
     news = [when for history in published.values() for when, _ in history[1:]]
@@ -130,10 +130,7 @@ def open_standings(scenario: Scenario, trusted_for: timedelta) -> frozenset[str]
         piece.machine.name
         for piece in plan(scenario)
         if isinstance(piece, Piece) and piece.how == "debug" and not isinstance(piece.machine.group, SnpGroup)
-        if piece.time + BAD_COUNTS <= end
-        if any(
-            piece.time < when < piece.time + trusted_for and when + BAD_COUNTS + scenario.tick > end for when in news
-        )
+        if piece.time + BAD_COUNTS <= end and any(when > piece.time for when in news)
     )
 
 

@@ -123,7 +123,7 @@ def goes_as_planted(scenario: Scenario, vendor: Vendor, folder: Path, shuffle: i
     missed = compared.missed - open_facts(scenario)
     assert (sorted(missed), sorted(compared.unexpected)) == ([], []), "missed, unexpected"
     # and every machine that ever proved itself stands as it should
-    either = open_standings(scenario, TRUSTED_FOR)
+    either = open_standings(scenario)
     assert {k: v for k, v in world.standing.items() if k not in either} == {
         k: v for k, v in tiers(scenario, TRUSTED_FOR).items() if k not in either
     }
