@@ -133,7 +133,7 @@ class Condition:
         if kinds[0] == "at_least":
             if bytes_:
                 raise ValueError("at_least is for numbers, and this claim is a string of bytes")
-            return cls(claim=claim, at_least=_checked(given["at_least"], bytes_, claim), admit_unattested=admit)  # type: ignore[arg-type]
+            return cls(claim=claim, at_least=_checked(given["at_least"], bytes_, claim), admit_unattested=admit)  # type: ignore[arg-type]  # a number, by `bytes_`
         if kinds[0] == "mask":
             mask, value = (_checked(given[name], bytes_, claim) for name in ("mask", "value"))
             if isinstance(mask, str) and len(mask) != len(str(value)):

@@ -103,6 +103,8 @@ class Guest:
         tier: what the policy made of its evidence.
         at: when we had that evidence.
         judged_at: when it was judged: `at`, or later where it was judged again.
+        since: when this evidence was first judged to be of this tier. Judging it again to the same tier is no sign that
+            the guest is still there.
         trusted_until: when the word ends; None where the tier has no end of its own.
         hint: under which name it was sent.
         verdict, evidence: ids of the events.
@@ -111,6 +113,7 @@ class Guest:
     tier: Tier
     at: datetime
     judged_at: datetime
+    since: datetime
     trusted_until: datetime | None
     hint: str
     verdict: str
@@ -122,6 +125,7 @@ class Guest:
             "tier": self.tier.value,
             "at": stamp(self.at),
             "judged_at": stamp(self.judged_at),
+            "since": stamp(self.since),
             "trusted_until": stamp(self.trusted_until) if self.trusted_until else None,
             "hint": self.hint,
             "verdict": self.verdict,
@@ -135,6 +139,7 @@ class Guest:
             tier=Tier(data["tier"]),
             at=parse_time(data["at"]),
             judged_at=parse_time(data.get("judged_at") or data["at"]),
+            since=parse_time(data.get("since") or data.get("judged_at") or data["at"]),
             trusted_until=parse_time(data["trusted_until"]) if data["trusted_until"] else None,
             hint=data["hint"],
             verdict=data["verdict"],
@@ -292,6 +297,7 @@ def renew(standing: Standing | None, signal: Mapping[str, Json]) -> Standing | N
         tier=Tier(signal["tier"]),
         at=received,
         judged_at=at,
+        since=at,
         trusted_until=parse_time(until) if until else None,
         hint=signal["hint"],
         verdict=signal["id"],
@@ -299,6 +305,8 @@ def renew(standing: Standing | None, signal: Mapping[str, Json]) -> Standing | N
     )
     if word.tier is Tier.AFFIRMING and word.trusted_until is None:
         word = replace(word, tier=Tier.NONE)  # affirming without an end is not a thing: fail closed
+    if name in before and (before[name].evidence, before[name].tier) == (word.evidence, word.tier):
+        word = replace(word, since=before[name].since)
     guests = _capped({**before, name: word})
     if standing is not None and received < standing.seen:
         return _judged(replace(standing, guests=guests), max(at, standing.seen), standing)
@@ -341,7 +349,7 @@ def revoke(standing: Standing, signal: Mapping[str, Json]) -> Standing:
     standing = lapse(standing, at)
     distrusted = {
         name: replace(guest, tier=Tier.CONTRAINDICATED, at=max(guest.at, parse_time(signal["received"])),
-                      judged_at=at, trusted_until=None)
+                      judged_at=at, since=at, trusted_until=None)
         for name, guest in standing.guests.items()
     }  # fmt: skip
     told = replace(
@@ -362,7 +370,7 @@ def withdraw(standing: Standing, signal: Mapping[str, Json]) -> Standing:
     at = parse_time(signal["time"])
     standing = lapse(standing, at)
     void = {
-        name: replace(guest, tier=Tier.NONE, judged_at=at, trusted_until=None, verdict=signal["id"])
+        name: replace(guest, tier=Tier.NONE, judged_at=at, since=at, trusted_until=None, verdict=signal["id"])
         for name, guest in standing.guests.items()
         if guest.evidence == signal["evidence"] and guest.judged_at <= at
     }
@@ -401,7 +409,7 @@ def due(standing: Standing) -> datetime | None:
 
 def _ends(guest: Guest) -> datetime:
     """Until when its word counts."""
-    return guest.trusted_until or guest.judged_at + GUEST_COUNTS
+    return guest.trusted_until or guest.since + GUEST_COUNTS
 
 
 def _worst(guests: Iterable[Guest]) -> Tier:

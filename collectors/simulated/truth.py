@@ -101,39 +101,6 @@ def _of_foreign(scenario: Scenario, piece: Piece, limits: Limits) -> Iterator[Fa
             yield Fact("tcb-out-of-date", piece.sender)
 
 
-def open_facts(scenario: Scenario) -> frozenset[Fact]:
-    """Facts that may be found or not: which of two things that happen between two ticks is seen first decides it.
-
-    They are of machines that attest between a publication of Intel's and the tick after it: where the new evidence,
-    which is patched, is there before the document, what was replaced is not judged by it.
-    """
-    all_ticks, published = list(ticks(scenario)), histories(scenario)
-    return frozenset(
-        Fact("tcb-out-of-date", piece.machine.name)
-        for piece in plan(scenario)
-        if isinstance(piece, Piece) and not isinstance(piece.machine.group, SnpGroup)
-        for when, _ in published[piece.machine.group.fmspc][1:]
-        if when <= piece.time <= next((tick for tick in all_ticks if tick >= when), when)
-    )
-
-
-def open_standings(scenario: Scenario) -> frozenset[str]:
-    """Machines that may stand as distrusted or better at the end.
-
-    A guest with debug enabled counts for a day from when it was last judged. What Intel publishes about any family, and
-    the floors that follow from it, may have it judged again: where a day from its evidence is over by the end of the
-    scenario and something was published meanwhile, either is right.
-    """
-    end, published = list(ticks(scenario))[-1], histories(scenario)
-    news = [when for history in published.values() for when, _ in history[1:]]
-    return frozenset(
-        piece.machine.name
-        for piece in plan(scenario)
-        if isinstance(piece, Piece) and piece.how == "debug" and not isinstance(piece.machine.group, SnpGroup)
-        if piece.time + BAD_COUNTS <= end and any(when > piece.time for when in news)
-    )
-
-
 def ticks(scenario: Scenario) -> Iterator[datetime]:
     """When the clock ticks, from the start until everything has settled."""
     at = scenario.start
@@ -168,7 +135,10 @@ def _judged_again(
     published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
     trusted_for: timedelta,
 ) -> Iterator[tuple[Piece, datetime]]:
-    """The latest piece of each guest of a machine at the time of each of Intel's publications, while it counts."""
+    """The latest piece of each guest of a machine that each of Intel's publications finds, while it counts.
+
+    A document is applied once all that came by the same tick is there: what is replaced by then is not judged by it.
+    """
     pieces = list(sent)
     if not pieces or isinstance(pieces[0].machine.group, SnpGroup):
         return
@@ -176,9 +146,10 @@ def _judged_again(
     for when, _ in published[pieces[0].machine.group.fmspc][1:]:
         if when >= gone:
             return  # a machine whose certificate is revoked is that, and nothing else
-        latest = {(piece.release, piece.how == "debug"): piece for piece in pieces if piece.time < when}
+        applied = next(tick for tick in ticks(scenario) if tick >= when)
+        latest = {(piece.release, piece.how == "debug"): piece for piece in pieces if piece.time <= applied}
         for piece in latest.values():
-            if piece.time + trusted_for > when:
+            if piece.time < when < piece.time + trusted_for:
                 yield piece, when
 
 
@@ -238,8 +209,7 @@ def _bursts(refused: Iterable[Piece], limits: Limits) -> Iterator[str]:
 _WORSE = ("affirming", "none", "warning", "contraindicated")
 
 BAD_COUNTS = timedelta(hours=24)
-"""For how long a guest that says no end of its own (it is contraindicated) counts beside other guests, from when its
-evidence was last judged."""
+"""For how long a guest that says no end of its own (it is contraindicated) counts beside other guests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +256,7 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
             word = words[name][guest]
             if word.at == piece.time and _outdated(scenario, piece, when, published):
                 worse = max(word.tier, "warning", key=_WORSE.index)
-                until = max(word.until, when + BAD_COUNTS) if worse == "contraindicated" else word.until
-                words[name][guest] = _Word(word.at, worse, until)
+                words[name][guest] = _Word(word.at, worse, word.until)
     found = {f"{name} (foreign)": "contraindicated" for name in foreign}
     for name, guests in words.items():
         last = max(guests.values(), key=lambda word: word.at)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ratchet.appraise import Verdict
     from ratchet.cli.evidence_file import EvidenceFile
     from ratchet.collateral import Collateral, Root
-    from ratchet.evidence import Claims, Evidence, Proof
+    from ratchet.evidence import Evidence, Proof
     from ratchet.policy import Policy
 
 EPILOG = """Examples: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
@@ -165,7 +165,14 @@ def _one(
     proof = verify(evidence, collateral.judging_by(policy.evaluations()), at)
     verdict = appraise(proof, policy, at)
     if args.json:
-        print_json({"file": file.name, "encoding": file.encoding, "proof": proof_data(proof), **verdict.to_data()})
+        print_json(
+            {
+                "file": file.name,
+                "encoding": file.encoding,
+                "proof": {**proof.to_data(), "genuine": proof.genuine},
+                **verdict.to_data(),
+            }
+        )
     else:
         _show(file, proof, verdict, at)
     if proof.format is None:
@@ -202,17 +209,16 @@ def _show(file: EvidenceFile, proof: Proof, verdict: Verdict, at: datetime) -> N
         print(f"  {_MARK[step.outcome]} {step.name:<11} {plain(step.detail)}  [{step.source}]")
     if proof.claims:
         print("claims" if proof.genuine else "claims (nothing of this is proven)")
-        for name, value in claim_rows(proof.claims):
+        for name, value in claim_rows(proof.to_data()["claims"]):
             print(f"  {name:<32} {value}")
 
 
-def claim_rows(claims: Claims) -> list[tuple[str, str]]:
-    """Every claim by its name, in words: identity, measurements, bits and security versions."""
-    rows = claims_data(claims)
+def claim_rows(rows: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Every claim (of `Proof.to_data`) by its name, in words: identity, measurements, bits and security versions."""
     lines = [
         (name, shown(rows[name]))
         for name in rows
-        if name not in ("measurements", "bits", "tcb") and rows[name] is not None
+        if name not in ("format", "measurements", "bits", "tcb") and rows[name] is not None
     ]
     for group in ("measurements", "bits", "tcb"):
         lines += [(name, shown(value)) for name, value in sorted(rows[group].items(), key=_by_number)]
@@ -223,49 +229,6 @@ def _by_number(item: tuple[str, Json]) -> tuple[str, int]:
     """So that `sgx.2` comes before `sgx.10`."""
     head, _, tail = item[0].rpartition(".")
     return (f"{head}.", int(tail)) if tail.isdecimal() else (item[0], 0)
-
-
-def claims_data(claims: Claims) -> dict[str, Json]:
-    """Claims as JSON, without the format's own record."""
-    return {
-        "tee": claims.tee,
-        "family": claims.family,
-        "platform": claims.platform,
-        "instance": claims.instance,
-        "measurement": claims.measurement,
-        "signer": claims.signer,
-        "debug": claims.debug,
-        "report_data": claims.report_data.hex(),
-        "key": claims.key,
-        "measurements": dict(claims.measurements),
-        "bits": dict(claims.bits),
-        "tcb": dict(claims.tcb),
-    }
-
-
-def proof_data(proof: Proof) -> dict[str, object]:
-    """A proof as JSON, for programs."""
-    return {
-        "evidence": proof.evidence,
-        "format": proof.format,
-        "genuine": proof.genuine,
-        "steps": [
-            {
-                "name": s.name,
-                "outcome": s.outcome,
-                "detail": s.detail,
-                "source": s.source,
-                "reasons": [r.to_data() for r in s.reasons],
-            }
-            for s in proof.steps
-        ],
-        "claims": None if proof.claims is None else claims_data(proof.claims),
-        "tcb": None
-        if proof.tcb is None
-        else {"merged": proof.tcb.merged, "advisories": proof.tcb.advisories, "evaluation": proof.tcb.evaluation},
-        "root": None if proof.root is None else {"name": proof.root.name, "simulated": proof.root.simulated},
-        "collateral": proof.collateral,
-    }
 
 
 def _add(collateral: Collateral, name: str, trusted: tuple[Root, ...]) -> None:

@@ -17,11 +17,11 @@ NAMES = ("-v", "/etc/resolv.conf:/etc/resolv.conf:ro", "-v", "/etc/hosts:/etc/ho
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; a failure shows all that it said."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     named = "\n".join(line[:300] for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR ")))
     said = f"{named}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     assert done.returncode == 0, f"{' '.join(map(str, command))[:400]}\n{said}"
-    return done  # type: ignore[no-any-return]
+    return done
 
 
 def checkout(folder: Path) -> Path:

@@ -36,23 +36,23 @@ def machine(podman: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A bare machine with a checkout, and real evidence where this machine has some."""
     place = tmp_path_factory.mktemp("bare")
     folder = checkout(place / "ratchet")
-    volumes = [f"{folder}:/work/ratchet"]
+    volumes = [f"{folder}:/src/ratchet"]
     for variable, name in (("RATCHET_CORPUS", "corpus"), ("RATCHET_FEEDS", "feeds")):
         real = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
         if (real / "MANIFEST.json").is_file():
-            volumes.append(f"{real.resolve()}:/work/shared/{name}:ro")
+            volumes.append(f"{real.resolve()}:/src/shared/{name}:ro")
     with bare(podman, *volumes) as typed:
         yield typed
 
 
 def test_make_demo_finds_what_was_planted(machine: Machine) -> None:
-    done = machine("cd /work/ratchet && make demo ONCE=1")
+    done = machine("cd /src/ratchet && make demo ONCE=1")
     assert re.search(r"planted +\d+ facts: each was found, and nothing else was reported", done.stdout), done.stdout
     assert re.search(r"receipts +\d+ confirmed", done.stdout)
 
 
 def test_make_test_passes_and_names_what_it_lacks(machine: Machine) -> None:
-    done = machine("cd /work/ratchet && CI=1 make test")
+    done = machine("cd /src/ratchet && CI=1 make test")
     (last,) = re.findall(r"=+ (.*passed.*) in .* =+", done.stdout)
     assert "failed" not in last
     for way in ("scripts/install-opa", "scripts/install-chromium", "scripts/install-containers"):

@@ -129,7 +129,7 @@ class World:
         entry |= {"expected": {"signature": "unchecked: its root is simulated"}}
         entry |= {"files": [], "collateral": ["tcb.json"], "verification_time": f"{self.at:%Y-%m-%dT%H:%M:%SZ}"}
         self.write("MANIFEST.json", json.dumps([entry]).encode())
-        reader.close()  # type: ignore[attr-defined]
+        reader.close()
 
     def write(self, name: str, data: bytes) -> None:
         file = self.folder / name

@@ -482,7 +482,7 @@ def test_a_session_runs_two_searches_at_once_and_pages_are_answered_meanwhile(fl
         go_on.wait(10)
         return search(query, limit)
 
-    fleet.reader.search = slow  # type: ignore[method-assign]
+    fleet.reader.search = slow
     headers = {"host": HOST, "cookie": "; ".join(f"{k}={v}" for k, v in browser.cookies.items())}
 
     async def tale() -> None:

@@ -109,6 +109,26 @@ def test_a_relaunch_without_debug_clears_once_the_debug_guest_has_been_gone_for_
     assert standing(world)["tier"] == "affirming"
 
 
+def test_a_debug_guest_that_is_judged_again_to_the_same_end_is_not_there_for_longer(world: World) -> None:
+    first = td(**DEBUG)
+    world.hears(first)
+    world.hears(again(first, NOON + 20 * HOUR, tier="contraindicated", trusted_until=None))
+    world.hears(td(NOON + 23 * HOUR))
+    assert standing(world)["tier"] == "contraindicated"
+    world.hears(td(NOON + GUEST_COUNTS))
+    assert standing(world)["tier"] == "affirming"
+
+
+def test_a_guest_that_turns_out_bad_counts_for_a_day_from_then(world: World) -> None:
+    first = td(tier="affirming", trusted_until=stamp(NOON + 100 * HOUR), **{"hint": "other"})
+    world.hears(first)
+    world.hears(again(first, NOON + 50 * HOUR, tier="contraindicated", trusted_until=None))
+    world.hears(td(NOON + 60 * HOUR))
+    assert standing(world)["tier"] == "contraindicated", "its evidence is older than a day, the finding is not"
+    world.hears(td(NOON + 74 * HOUR))
+    assert standing(world)["tier"] == "affirming"
+
+
 def test_what_tells_guests_apart_is_what_their_launch_decided_and_who_sends() -> None:
     one = guest_of(td())
     for differs in (

@@ -489,7 +489,7 @@ def test_another_policy_in_force_wants_another_floor(ice_lake: dict[int, bytes])
     (first,) = world.step(signals(*fleet(world, ice_lake)))
     assert first.data["floor"]["evaluation"] == 17
     changed = change(first.data["floor"], AT + timedelta(hours=1))
-    changed.event.data["intent"]["policy"] = replace(POLICY, evaluation="early").to_data()  # type: ignore[index]
+    changed.event.data["intent"]["policy"] = replace(POLICY, evaluation="early").to_data()
     (moved,) = world.step(changed)
     assert (moved.data["before"]["evaluation"], moved.data["floor"]["evaluation"]) == (17, 19)
 

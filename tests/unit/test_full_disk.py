@@ -33,8 +33,8 @@ class Copies:
     def step(self, batch: list[object], state: State, watermark: datetime) -> list[Output]:
         made = []
         for record in batch:
-            if record.topic == "evidence":  # type: ignore[attr-defined]
-                e = record.event  # type: ignore[attr-defined]
+            if record.topic == "evidence":
+                e = record.event
                 verdict = Event(
                     derived_id("v", e.id), "/s", "verdict.reached.v1", "chip:1", e.time, "acme", {"x": "y" * 4000}
                 )
@@ -77,14 +77,14 @@ def test_a_round_that_does_not_fit_leaves_nothing_and_is_computed_again(tmp_path
         database.log.append([("ticks", tick(AT + timedelta(minutes=1)))])
         full(database, 3)
         with pytest.raises(NoSpace) as caught:
-            Embedded(database, [Copies()]).drain()  # type: ignore[list-item]
+            Embedded(database, [Copies()]).drain()
         fault = fault_of(caught.value)
         assert fault is not None
         assert fault.code == "disk-full"
         assert database.log.read(["verdicts"], 0, 100) == []
         assert database.position().round == 0
     with closing(Database(tmp_path / "ratchet.db")) as database:
-        assert Embedded(database, [Copies()]).drain() == 1  # type: ignore[list-item]
+        assert Embedded(database, [Copies()]).drain() == 1
         assert len(database.log.read(["verdicts"], 0, 100)) == 20
     assert check(tmp_path / "ratchet.db") == []
 

@@ -64,7 +64,7 @@ class Site:
             for _ in range(1000):
                 yield bytes(65536)
 
-        return StreamingResponse(parts())  # type: ignore[arg-type]
+        return StreamingResponse(parts())
 
     def connect(self, first: bytes = b"") -> socket.socket:
         one = socket.create_connection(self.address, timeout=PATIENCE)
@@ -104,7 +104,7 @@ def site() -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
     def make(**limits: float) -> Site:
-        made.append(Site(Limits(**limits)))  # type: ignore[arg-type]
+        made.append(Site(Limits(**limits)))
         return made[-1]
 
     yield make

@@ -98,8 +98,8 @@ def quoting_enclave(status: str) -> Callable[[Item], Item]:
     def change(one: Known) -> Known:
         if one.kind is not Kind.INTEL_QE_IDENTITY:
             return one
-        levels = tuple(replace(level, status=status) for level in one.parsed.levels)  # type: ignore[attr-defined]
-        return replace(one, parsed=replace(one.parsed, levels=levels))  # type: ignore[type-var]
+        levels = tuple(replace(level, status=status) for level in one.parsed.levels)
+        return replace(one, parsed=replace(one.parsed, levels=levels))
 
     return lambda item: item.with_statements(change)
 
@@ -110,7 +110,7 @@ def without_module(item: Item) -> Item:
     def change(one: Known) -> Known:
         if one.kind is not Kind.INTEL_TCB_INFO:
             return one
-        return replace(one, parsed=replace(one.parsed, modules={}))  # type: ignore[type-var]
+        return replace(one, parsed=replace(one.parsed, modules={}))
 
     return item.with_statements(change)
 

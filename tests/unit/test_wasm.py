@@ -78,7 +78,7 @@ def test_a_token_of_the_wrong_shape_is_no_fault_of_ours(keys: Keys) -> None:
 
 def test_the_audience_is_named(keys: Keys) -> None:
     several = keys.token(aud=["another", AUDIENCE])
-    assert decode_verify(several, keys.constraints(), NOW)[0] is True  # type: ignore[index]
+    assert decode_verify(several, keys.constraints(), NOW)[0] is True
     without = json.loads(json.dumps(keys.constraints()))
     del without["aud"]
     assert decode_verify(several, without, NOW) == [False, {}, {}]
