@@ -218,7 +218,7 @@ def claim_rows(rows: Mapping[str, Json]) -> list[tuple[str, str]]:
     lines = [
         (name, shown(rows[name]))
         for name in rows
-        if name not in ("format", "measurements", "bits", "tcb") and rows[name] is not None
+        if name not in ("format", "measurements", "bits", "tcb", *rows["measurements"]) and rows[name] is not None
     ]
     for group in ("measurements", "bits", "tcb"):
         lines += [(name, shown(value)) for name, value in sorted(rows[group].items(), key=_by_number)]
