@@ -35,7 +35,7 @@ _BYTES = 512
 _MASK = (1 << (8 * _BYTES)) - 1
 
 _LOG = "topic, id, time, type, source, tenant, subject, round, data, blob"
-_LEGACY = "0" * 64
+_BEFORE_ALL = "0" * 64
 """`previous` of the first round."""
 
 SCHEMA = """
@@ -75,15 +75,6 @@ class Head:
         if len(hash) != 64 or set(hash) - set("0123456789abcdef"):
             raise ValueError(f"{text[:100]!r} is no head: round:hash")
         return cls(int(number), hash)
-
-
-def begin(connection: sqlite3.Connection) -> None:
-    """Start a chain over what a file holds that had none: within the transaction that migrates it."""
-    _put(connection, "log", _sum(_covered(connection)))
-    _put(connection, "state", _sum(_state(connection)))
-    last = connection.execute("SELECT round, time FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
-    if last is not None:
-        _link(connection, *last)
 
 
 def extend(
@@ -138,7 +129,7 @@ def head_of(path: Path) -> str | None:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30.0)) as connection:
         try:
             newest = head(connection)
-        except sqlite3.OperationalError:  # a file from before there was a chain
+        except sqlite3.OperationalError:  # a file of Ratchet 0.1
             return None
     return str(newest) if newest else None
 
@@ -209,20 +200,14 @@ def _links(connection: sqlite3.Connection, keep: int) -> Iterator[str]:
             yield f"chain: round {number} is not what it was when it was committed"
         before = (number, hash)
     first = rows[0][0]
-    if first == 1 and rows[0][1] != _LEGACY:
+    if first == 1 and rows[0][1] != _BEFORE_ALL:
         yield "chain: the first round follows another"
     if rows[-1][0] != last:
         yield f"chain: the last round is {last}, the last link that of {rows[-1][0]}"
-    if first > 1 and last - first + 1 < keep and not _began_late(connection, first):
+    if first > 1 and last - first + 1 < keep:
         yield f"chain: links before round {first} are missing"
     if rows[-1][2] != _content(connection):
         yield "chain: the last round is of another content"
-
-
-def _began_late(connection: sqlite3.Connection, first: int) -> bool:
-    """Whether the chain began with this round: the file is older than chains are."""
-    row = connection.execute("SELECT previous FROM chain WHERE round = ?", (first,)).fetchone()
-    return bool(row and row[0] == _LEGACY)
 
 
 def _blobs(connection: sqlite3.Connection) -> Iterator[str]:
@@ -245,7 +230,7 @@ def _state(connection: sqlite3.Connection) -> Iterator[tuple[Json, ...]]:
 
 def _link(connection: sqlite3.Connection, number: int, time: str) -> None:
     before = head(connection)
-    previous, content = before.hash if before else _LEGACY, _content(connection)
+    previous, content = before.hash if before else _BEFORE_ALL, _content(connection)
     connection.execute(
         "INSERT INTO chain (round, previous, content, hash) VALUES (?, ?, ?, ?)",
         (number, previous, content, _hash(previous, number, time, content)),

@@ -73,11 +73,6 @@ _NAMED = (
 """What `named` says of every record, in SQL. A record whose data are a blob names that alone: so does `refer`."""
 
 
-def begin(connection: sqlite3.Connection) -> None:
-    """Note what the records of a file name that had no `refs`: within the transaction that migrates it."""
-    connection.execute(f"INSERT INTO refs (blob, offset) {_NAMED}")
-
-
 def check(connection: sqlite3.Connection) -> Iterator[str]:
     """What `refs` says wrongly, and blobs that are missing."""
     for one, other, wrong in (

@@ -56,7 +56,9 @@ _MIGRATIONS: tuple[str, ...] = (
     """,
     chain.SCHEMA + retention.SCHEMA,
 )
-"""Each brings the file from the version of its index to the next; `user_version` counts them. Add, never edit."""
+"""Each brings the file from the version of its index to the next; `user_version` counts them. Add, never edit.
+
+Version 1 is that of Ratchet 0.1, from which nothing goes on (`_fit`)."""
 
 
 class BadDatabase(Exception):
@@ -107,11 +109,33 @@ def spare(path: Path) -> int:
     return int(pages) * int(size)
 
 
+def check_version(path: Path) -> None:
+    """Nothing, where this program can go on from what the file holds.
+
+    Raises:
+        BadDatabase: it is of another version.
+    """
+    connection = connect(path, read_only=True)
+    try:
+        _fit(connection, path)
+    finally:
+        connection.close()
+
+
+def _fit(connection: sqlite3.Connection, path: Path) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(_MIGRATIONS):
+        raise BadDatabase(f"{path} has version {version}; this program knows {len(_MIGRATIONS)}: use the newer one")
+    if version == 1:  # its stages kept another state: no whole policy, no guests, no enrolment
+        raise BadDatabase(f"{path} was written by Ratchet 0.1, and its state cannot be carried on: keep it for reading")
+    return int(version)
+
+
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the file to the newest version; it is left as it is where it is none of ours.
 
     Raises:
-        BadDatabase: another program's file, or one of a later version.
+        BadDatabase: another program's file, or one of a version that this program does not go on from.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -120,15 +144,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS):
-            raise BadDatabase(f"{path} has version {version}; this program knows {len(_MIGRATIONS)}: use the newer one")
-        for script in _MIGRATIONS[version:]:
+        for script in _MIGRATIONS[_fit(connection, path) :]:
             for statement in statements(script):
                 connection.execute(statement)
-        if version < 2:
-            retention.begin(connection)
-            chain.begin(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
         connection.execute("COMMIT")

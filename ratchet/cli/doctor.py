@@ -121,6 +121,12 @@ def _history(place: Home, heads: Sequence[str]) -> str:
 def _there(place: Home) -> None:
     if not place.database_path.is_file():
         raise Fault("no-data", f"there is no {place.database_path}", "`ratchet up` makes it")
+    from streams.sqlite_file import BadDatabase, check_version
+
+    try:
+        check_version(place.database_path)
+    except BadDatabase as error:
+        raise Fault("database", str(error), "choose another data directory with --data", Exit.UNREACHABLE) from error
 
 
 def _collateral(place: Home) -> str:

@@ -128,7 +128,7 @@ class Home:
         except (BadDatabase, sqlite3.DatabaseError, OSError) as error:
             raise Fault(
                 "database",
-                f"{self.database_path}: {error}",
+                str(error) if isinstance(error, BadDatabase) else f"{self.database_path}: {error}",
                 "choose another data directory with --data",
                 Exit.UNREACHABLE,
             ) from error

@@ -18,7 +18,7 @@ from streams.chain import Head
 from streams.clock import tick
 from streams.integrity import check
 from streams.sqlite import Database, encode
-from streams.sqlite_file import schema
+from streams.sqlite_file import BadDatabase, schema
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -184,16 +184,15 @@ def test_a_head_is_read_as_it_is_written() -> None:
             Head.parse(wrong)
 
 
-def test_a_file_from_before_there_was_a_chain_gets_one(tmp_path: Path) -> None:
+def test_a_file_of_the_first_version_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "ratchet.db"
     with closing(Database(path)) as database:
-        for n in range(1, 4):
-            one_round(database, n)
+        one_round(database, 1)
     with closing(sqlite3.connect(path)) as old:
         old.executescript(
             "DROP TABLE chain; DROP TABLE sums; DROP TABLE refs; DROP TABLE retention; PRAGMA user_version = 1"
         )
-    with closing(Database(path)) as database:
-        assert check(database.path) == []
-        one_round(database, 4)
-        assert check(database.path) == []
+    with pytest.raises(BadDatabase, match=r"written by Ratchet 0\.1"):
+        Database(path)
+    with closing(sqlite3.connect(path)) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
