@@ -28,6 +28,7 @@ from urllib.parse import quote
 from ratchet.collateral import Kind
 from ratchet.event import Event, Json, canonical, digest, parse_time, stamp
 from ratchet.evidence import Outcome, Proof, StepName
+from ratchet.guest import guest_of
 from streams.stage import State
 
 MAX_GUESTS = 64
@@ -254,13 +255,13 @@ def _machine(tenant: str, identity: str) -> str:
 
 
 def _broken(proof: Proof) -> bool:
-    """Do the bytes alone decide that it proves nothing? Then no statement of a vendor can mend it.
+    """Do the bytes and the challenge decide that it proves nothing? Then no statement of a vendor can mend it.
 
     A quote holds the key of its signature; of a report the VCEK may have been another's, and the right one come later.
     """
     quote = proof.claims is not None and proof.claims.tee in ("sgx", "tdx")
     failed = {step.name for step in proof.steps if step.outcome is Outcome.FAILED}
-    return StepName.PARSE in failed or (quote and StepName.SIGNATURE in failed)
+    return bool(failed & {StepName.PARSE, StepName.FRESHNESS}) or (quote and StepName.SIGNATURE in failed)
 
 
 def _concerns(entry: Mapping[str, Json], kind: Kind, about: str) -> bool:
@@ -281,10 +282,8 @@ def _concerns(entry: Mapping[str, Json], kind: Kind, about: str) -> bool:
 
 
 def _guest(verdict: Mapping[str, Json]) -> str:
-    """The guest that evidence speaks of, as far as it tells them apart."""
-    claims = verdict["claims"]
-    about = [verdict["instance"], verdict["hint"]["name"], claims["measurements"], claims["debug"]]
-    return digest(canonical(about))[:32]
+    """The guest that evidence speaks of, as correlation tells them apart."""
+    return guest_of({**verdict["claims"], "instance": verdict["instance"], "hint": verdict["hint"]["name"]})
 
 
 def _order(entry: Mapping[str, Json]) -> tuple[str, str]:

@@ -144,9 +144,9 @@ def _judged_again(
         return
     gone = next((at for at, name in revocations(scenario) if name == pieces[0].chip), scenario.end)
     for when, _ in published[pieces[0].machine.group.fmspc][1:]:
-        if when >= gone:
-            return  # a machine whose certificate is revoked is that, and nothing else
         applied = next(tick for tick in ticks(scenario) if tick >= when)
+        if applied >= gone:
+            return  # a machine whose certificate is revoked is that, and nothing else
         latest = {(piece.release, piece.how == "debug"): piece for piece in pieces if piece.time <= applied}
         for piece in latest.values():
             if piece.time < when < piece.time + trusted_for:

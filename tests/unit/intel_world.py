@@ -290,6 +290,7 @@ class World:
         qe_signer: bytes | None = None,
         qe_report_data: bytes | None = None,
         qe_key: str | None = None,
+        mrseam: bytes = b"\x5e" * 48,
         mrsignerseam: bytes = b"",
         trailing: bytes = b"",
     ) -> bytes:
@@ -300,7 +301,7 @@ class World:
         header = struct.pack("<HHIHH", version, 2, 0x81 if tdx else 0, 0, 0)
         header += bytes.fromhex("939a7233f79c4ca9940a0db3957f0607") + bytes(20)
         if tdx:
-            body = tee_tcb_svn.ljust(16, b"\0") + b"\x5e" * 48 + mrsignerseam.ljust(48, b"\0") + bytes(8)
+            body = tee_tcb_svn.ljust(16, b"\0") + mrseam + mrsignerseam.ljust(48, b"\0") + bytes(8)
             body += attributes.ljust(8, b"\0") + bytes(8) + b"\xaa" * 48 + bytes(48 * 7) + data
             if version == 5 and tee_tcb_svn2 is not None:
                 body += tee_tcb_svn2.ljust(16, b"\0") + bytes(48)
