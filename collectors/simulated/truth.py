@@ -224,9 +224,9 @@ class _Word:
 def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
     """How every machine that ever proved itself must stand when all has settled.
 
-    That is the worst of its live guests; nobody alive, what was bad stays bad and what was good is none. A guest that
-    is debugged is another one than the one beside it. A machine whose firmware went back, and has not come back, is
-    degraded; one whose certificate is revoked is not trusted.
+    That is the worst of its live guests. Nobody alive, the word that counted longest decides: what was bad stays bad
+    and what was good is none. A guest that is debugged is another one than the one beside it. A machine whose firmware
+    went back, and has not come back, is degraded; one whose certificate is revoked is not trusted.
 
     Args:
         scenario: whose machines.
@@ -259,7 +259,7 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
                 words[name][guest] = _Word(word.at, worse, word.until)
     found = {f"{name} (foreign)": "contraindicated" for name in foreign}
     for name, guests in words.items():
-        last = max(guests.values(), key=lambda word: word.at)
+        last = max(guests.values(), key=lambda word: word.until)
         live = [word.tier for word in guests.values() if word.until > end]
         tier = max(live, key=_WORSE.index, default="contraindicated" if last.tier == "contraindicated" else "none")
         if tier == "affirming" and _fallen(proofs[name]):
