@@ -183,8 +183,11 @@ class PolicyStore(Protocol):
     def prove(self, done: Written, samples: Samples) -> Receipt | Drifted:
         """Read back, then evaluate the samples: refused what must be refused, passed what must pass."""
 
+    def refresh(self) -> None:
+        """Bring up to date what it holds beside the policy, such as the keys of tokens."""
+
     def check(self, expected: str | None) -> Drifted | None:
-        """Has somebody else written since revision `expected`?"""
+        """Has somebody else written since revision `expected`? Read only."""
 
 
 @dataclass(frozen=True, slots=True)

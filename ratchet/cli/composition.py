@@ -160,15 +160,6 @@ def stores(place: Home) -> Sequence[PolicyStore]:
         raise Fault("store", str(error), "fix that, then start again", Exit.UNREACHABLE) from error
 
 
-def publish_keys(place: Home) -> None:
-    """Put the keys of tokens into the bundle that OPA follows, where there is one."""
-    from streams.stores.opa import OpaStore
-
-    for store in stores(place):
-        if isinstance(store, OpaStore):
-            store.publish_keys()
-
-
 def _head(place: Home) -> Callable[[], str | None]:
     """What says the newest link of the data directory's hash chain."""
 

@@ -18,7 +18,7 @@ from ratchet.event import stamp
 from ratchet.ports import Unreachable
 
 EPILOG = """Example: ratchet doctor --data /var/lib/ratchet
-It changes nothing but keys whose turn has come, and the bundle that carries them.
+It changes nothing.
 Exit: 0 all well, 4 something is wrong."""
 
 _PARTS = (
@@ -164,6 +164,9 @@ def _pipeline(place: Home) -> str:
 def _stores(place: Home) -> str:
     if not place.database_path.is_file():
         return "nothing was written yet"
+    key = place.path / "keys" / "bundle.pem"
+    if not key.is_file():
+        raise Fault("store", f"{key} is gone: nothing signs policies", "bring it back; `ratchet up` makes another")
     with closing(place.database()) as database:
         pushed = database.state("push")
     lines = []

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from ratchet.cli import composition
 from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.home import Home
 
@@ -73,11 +72,10 @@ def given(place: Home, heads: Sequence[str]) -> str:
 
 def _kept(place: Home) -> Iterator[tuple[str, str]]:
     """Heads beside the database: in the Git store's commits and in the alerts' file."""
-    from streams.stores.git import GitStore
+    from streams.stores import repository
 
-    for store in composition.stores(place):
-        if isinstance(store, GitStore):
-            yield from ((f"store {store.name}", head) for head in store.heads())
+    store = repository(place.path)
+    yield from ((f"store {store.name}", head) for head in store.heads())
     name = place.config.alerts.ndjson
     file = place.below(name) if name else None
     if file is not None and file.is_file():

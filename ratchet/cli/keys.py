@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show them, after rotating where that was asked."""
-    from ratchet.cli.composition import publish_keys
+    from ratchet.cli.composition import stores
     from ratchet.cli.relying import ear_keys
     from ratchet.cli.running import now
 
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     keys = ear_keys(place)
     if args.action == "rotate":
         keys.replace_all(at) if args.compromised else keys.rotate(at)
-        publish_keys(place)
+        for store in stores(place):
+            store.refresh()
     signer = keys.signer(at).id
     published = keys.jwks(at)
     if args.json:

@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ratchet.event import Json
     from ratchet.ports import PolicyStore
+    from streams.stores.git import GitStore
+
+
+def repository(folder: Path, *, head: Callable[[], str | None] = lambda: None) -> GitStore:
+    """The Git store of a data directory, `policy.git/`; whoever only reads it needs no key."""
+    from streams.stores.git import GitStore
+    from streams.stores.rego import RegoInProcess
+
+    return GitStore(folder / "policy.git", RegoInProcess(), head=head)
 
 
 def local(
@@ -43,14 +52,13 @@ def local(
     """
     # wasmtime, dulwich and httpx are not loaded by those who only want another module of this package.
     from streams.ear_keys import EarKeys
-    from streams.stores.git import GitStore
     from streams.stores.keys import BundleKey
     from streams.stores.opa import OpaStore
     from streams.stores.rego import Prover, RegoInProcess
 
     ear = EarKeys(folder / "keys" / "ear")
     prover: Prover = RegoInProcess()
-    git = GitStore(folder / "policy.git", prover, head=head)
+    git = repository(folder, head=head)
     if opa_url is not None:
         from streams.stores.opa_server import OpaServer
 

@@ -140,6 +140,9 @@ class GitStore:
             return Drifted(self._name, change, done.revision, head, "the commit does not hold the files of its change")
         return prove(self._name, self._prover, Policy(done.revision, served(files)), done, samples)
 
+    def refresh(self) -> None:
+        """A commit holds the policy and nothing beside it."""
+
     def check(self, expected: str | None) -> Drifted | None:
         """Is the branch where we left it?"""
         with self._open() as repo:

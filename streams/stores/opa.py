@@ -70,7 +70,7 @@ class OpaStore:
         self._tenant, self._name = tenant, name
         # What `check` last found equal to its commit: the file's bytes, and the revision they were expected to have.
         self._sound: tuple[bytes | None, str | None] | None = None
-        # What `publish_keys` last found to agree: the file's bytes, and the keys in it.
+        # What `refresh` last found to agree: the file's bytes, and the keys in it.
         self._published: tuple[bytes, bytes] | None = None
 
     @property
@@ -115,18 +115,23 @@ class OpaStore:
             configure(self._path.parent, self._key)
         return Written(self._name, plan.intent, plan.base, target)
 
-    def publish_keys(self) -> bool:
-        """Put the keys that are to be believed now into the bundle, where it has others. Whether it had."""
+    def refresh(self) -> None:
+        """Put the keys that are to be believed now into the bundle, where it has others.
+
+        A bundle that is not ours is left as it is: `check` says so.
+        """
         with self._writing():
             packed, keys = self._packed(), keys_file(self._keys())
             if packed is None or (packed, keys) == self._published:
-                return False
-            found = opened(packed, self._key)
+                return
+            try:
+                found = opened(packed, self._key)
+            except BadBundle:
+                return
             if found.files.get(KEYS) == keys:
                 self._published = (packed, keys)
-                return False
+                return
             replace(self._path, pack(self._contents(found.revision)))
-            return True
 
     def _contents(self, commit: str) -> dict[str, bytes]:
         policy = self._git.policy(commit, self._tenant)
@@ -158,10 +163,6 @@ class OpaStore:
         Read from disk each time, but compared with its commit only where its bytes are not those that were last found
         equal to it: a commit's content follows from its id. That comparison cost a fifth of the pipeline's time.
         """
-        try:
-            self.publish_keys()
-        except BadBundle as why:
-            return Drifted(self._name, None, expected, None, str(why))
         packed = self._packed()
         if (packed, expected) != self._sound:
             drift = self._compare(packed, expected)

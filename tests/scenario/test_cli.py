@@ -239,6 +239,36 @@ def test_the_digest_is_of_the_data_and_doctor_finds_it_well(ratchet: Any) -> Non
     assert code == 4
 
 
+def test_doctor_looks_and_changes_nothing(place: Path, ratchet: Any, tmp_path: Path) -> None:
+    """Not even keys whose turn has come: whoever looks at a copy of a machine's disk leaves it as it was."""
+    moved = tmp_path / "moved"
+    (place / "keys" / "ear").rename(moved)
+    try:
+        before = files(place)
+        ratchet("doctor")
+        assert files(place) == before
+    finally:
+        moved.rename(place / "keys" / "ear")
+    (place / "keys" / "bundle.pem").rename(moved)
+    try:
+        before = files(place)
+        found = {row["check"]: row for row in rows(ratchet("doctor", "--json")[1])}
+        assert "keys/bundle.pem" in found["stores"]["said"]
+        assert not found["stores"]["well"]
+        assert files(place) == before
+    finally:
+        moved.rename(place / "keys" / "bundle.pem")
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file below it by the hash of its bytes; not what SQLite keeps beside a database while it is open."""
+    return {
+        str(path.relative_to(folder)): digest(path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+    }
+
+
 def test_doctor_sees_that_somebody_else_wrote_to_a_store(place: Path, ratchet: Any) -> None:
     main_ref = place / "policy.git" / "refs" / "heads" / "main"
     ours = main_ref.read_text()

@@ -124,6 +124,9 @@ class Scripted:
             return Drifted(self.name, done.intent.change, done.revision, done.revision, "sample 0 passed")
         return Receipt(self.name, done.intent.change, done.revision, len(samples.refuse), len(samples.admit), "proved")
 
+    def refresh(self) -> None:
+        self._called("refresh")
+
     def check(self, expected: str | None) -> Drifted | None:
         self._called("check")
         return None if self._now() == expected else Drifted(self.name, None, expected, self._now(), "somebody else")
@@ -279,7 +282,7 @@ def test_a_store_is_checked_no_more_often_than_it_should_be(state: Memory, git: 
     push = Push([git])
     for minute in range(20):
         ran(push, state, tick(minute))
-    assert git.calls == ["check"] * 4
+    assert git.calls == ["refresh", "check"] * 4
     assert CHECK_EVERY == 5 * MINUTE
 
 
