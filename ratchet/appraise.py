@@ -34,6 +34,7 @@ from ratchet.finding import CONFIGURATION, EXECUTABLES, HARDWARE, IDENTITY, Find
 from ratchet.hardware import hardware, not_judged
 from ratchet.policy import AR4SI, NAMEABLE, REQUIRED, Policy
 from ratchet.reason import Reason
+from ratchet.reference import Executables
 from ratchet.standing import Tier, tier_of
 
 __all__ = [
@@ -71,6 +72,7 @@ class Verdict:
         policy: hash of the policy.
         reference: name of the reference values that it is of; None where it is of none.
         in_grace: it is good enough for a while yet, by the policy's `grace`.
+        turns: when a window of reference values opens or ends that makes another of it; None where none does.
     """
 
     evidence: str
@@ -84,6 +86,7 @@ class Verdict:
     policy: str
     reference: str | None = None
     in_grace: bool = False
+    turns: datetime | None = None
 
     def ear(self, *, developer: str, build: str, nonce: bytes | None = None) -> dict[str, Json]:
         """The unsigned EAR claims set, in its JSON form.
@@ -149,7 +152,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
     if at.tzinfo is None:
         raise ValueError("at= has no time zone: pass an aware datetime")
     about = circumstances or Circumstances(received=at)
-    found, matched = Finding(policy, at), None
+    found, what_runs = Finding(policy, at), Executables(0, None, ())
     for step in proof.steps:
         found.reasons.extend(step.reasons)
     claims = proof.claims
@@ -160,13 +163,14 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         _identity(claims, about, found)
         hardware(proof, claims, found)
         _configuration(claims, found)
-        matched = _executables(claims, at, found)
+        what_runs = _executables(claims, at, found)
     until = about.received + timedelta(seconds=policy.trusted_for)
     too_old = until <= at
     if too_old and not proof.unproven:
         found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
     tier = _merged(found)
-    until = min([until, *[end for end in (proof.valid_until, found.until) if end is not None]])
+    ends = (proof.valid_until, found.until, _turns_worse(what_runs, policy))
+    until = min([until, *[end for end in ends if end is not None]])
     if tier in (Tier.AFFIRMING, Tier.WARNING) and until <= at:
         if proof.valid_until is not None and proof.valid_until <= at:
             # Expired collateral fails a step of its own; this is for what expires in the very instant of judging.
@@ -184,8 +188,9 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         trusted_until=until if until > at and tier in (Tier.AFFIRMING, Tier.WARNING) else None,
         at=at,
         policy=policy.hash,
-        reference=matched,
+        reference=what_runs.set,
         in_grace=found.until is not None,
+        turns=what_runs.turns,
     )
 
 
@@ -204,6 +209,14 @@ def _merged(found: Finding) -> Tier:
     if worst in (Tier.CONTRAINDICATED, Tier.WARNING):
         return worst
     return Tier.NONE if found.barred else Tier.AFFIRMING
+
+
+def _turns_worse(what_runs: Executables, policy: Policy) -> datetime | None:
+    """When a window of reference values opens or ends that makes the tier another, and not affirming."""
+    if what_runs.turns_to is None or (what_runs.turns_to == 0 and "executables" in policy.may_be_impossible):
+        return None
+    then = tier_of(what_runs.turns_to)
+    return what_runs.turns if then not in (Tier.AFFIRMING, tier_of(what_runs.value)) else None
 
 
 def _over(proof: Proof, at: datetime) -> Reason:
@@ -327,7 +340,7 @@ def _configuration(claims: Claims, found: Finding) -> None:
             found.worse(CONFIGURATION, 32, Reason("requirement_not_met", name, got[0], want, AR4SI, remedy))
 
 
-def _executables(claims: Claims, at: datetime, found: Finding) -> str | None:
+def _executables(claims: Claims, at: datetime, found: Finding) -> Executables:
     """Step 6: which reference values it is of."""
     judged = reference.judge(claims, found.policy.reference_values, at)
     if judged.value == 0:
@@ -335,4 +348,4 @@ def _executables(claims: Claims, at: datetime, found: Finding) -> str | None:
         found.not_checked(EXECUTABLES, "executables", *judged.reasons)
     else:
         found.worse(EXECUTABLES, judged.value, *judged.reasons)
-    return judged.set
+    return judged

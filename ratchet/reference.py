@@ -142,11 +142,16 @@ def _time(value: Json) -> datetime | None:
 
 
 class Executables(NamedTuple):
-    """What became of it: AR4SI's value, which set it is of, and why."""
+    """What became of it: AR4SI's value, which set it is of, why, and when windows next make another value of it.
+
+    `turns` and `turns_to`: the moment and the value then; None where windows change nothing any more.
+    """
 
     value: int
     set: str | None
     reasons: tuple[Reason, ...]
+    turns: datetime | None = None
+    turns_to: int | None = None
 
 
 def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executables:
@@ -158,6 +163,17 @@ def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executa
         at: aware time.
     """
     of_tee = [one for one in sets if one.tee == claims.tee]
+    now = _judge(claims, of_tee, at)
+    met = [one for one in of_tee if (one.since or one.until) and not one.unmet(claims)]
+    edges = {edge for one in met for edge in (one.since, one.until) if edge is not None and edge > at}
+    for edge in sorted(edges):
+        then = _judge(claims, of_tee, edge).value
+        if then != now.value:
+            return now._replace(turns=edge, turns_to=then)
+    return now
+
+
+def _judge(claims: Claims, of_tee: list[ReferenceSet], at: datetime) -> Executables:
     current = [one for one in of_tee if one.in_force(at)]
     if not current:
         return Executables(0, None, (_not_judged(claims, of_tee),))

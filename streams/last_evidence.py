@@ -10,9 +10,9 @@ State (a place is `last/…` or `sender/…`):
   revision, verdict, outcome, tier, identity, family, tee, root, broken, platform, crls, ends}. At most `MAX_GUESTS` of
   a machine; of guests that were silent for `GUEST_KEPT` only the last to speak. About 1,000 bytes each, and the labels
   of its hint.
-- `sender/<tenant>/<name>` -> the last evidence that came under a name and proved nothing of a machine, with what is
-  missing: the same, and {row}. At most `MAX_SENDERS` of a tenant; 4,000 bytes each at most. Gone when fresh genuine
-  evidence comes under the name.
+- `sender/<tenant>/<source>/<name>` -> the last evidence that came from a source under a name and proved nothing of a
+  machine, with what is missing: the same, and {row}. At most `MAX_SENDERS` of a source, so that none displaces what
+  another sent; 4,000 bytes each at most. Gone when fresh genuine evidence comes from the source under the name.
 - `ends/<time>/<place>` -> when the first thing ends that the proof rests on.
 - `again/<time>/<place>` -> {cause, revision}: the queue.
 - `revision` -> how many changes were taken; evidence that was judged after a change is not judged again because of it.
@@ -38,7 +38,7 @@ GUEST_KEPT = timedelta(days=2)
 """For how long a guest that is silent is kept beside others of its machine: by then its word counts no longer."""
 
 MAX_SENDERS = 2048
-"""Of one tenant; those heard of longest ago make room."""
+"""Names of one source; those heard of longest ago make room."""
 
 SENDER_WAITS = timedelta(days=7)
 """For how long the last evidence of a sender that has proved nothing is judged again when a document comes."""
@@ -103,14 +103,16 @@ def remember(
         ends: when the first thing ends that the judgement rests on.
         before: its place until now, where it was judged again.
     """
-    data, tenant, name = verdict.data, event.tenant, verdict.data["hint"]["name"]
+    data, tenant = verdict.data, event.tenant
+    names = f"sender/{tenant}/{quote(event.source, safe='')}/"
+    waits = names + data["hint"]["name"]
     proved = bool(data["fresh"] and data["genuine"])
     if before is not None and before.startswith("last/"):
         place = before  # what it proved once, it still speaks of
     elif proved:
         place = f"{_machine(tenant, verdict.subject)}{_guest(data)}"
     else:
-        place = f"sender/{tenant}/{name}"
+        place = waits
     if before is not None and before != place:
         forget(state, before)
     kept = state.get(place)
@@ -148,11 +150,11 @@ def remember(
     if place.startswith("last/"):
         if kept is None:
             _make_room(state, _machine(tenant, verdict.subject), place, event.time)
-        sender = state.get(f"sender/{tenant}/{name}")
+        sender = state.get(waits)
         if sender is not None and _order(sender) <= _order(entry):
-            forget(state, f"sender/{tenant}/{name}")
+            forget(state, waits)
     elif kept is None:
-        _bound_senders(state, tenant)
+        _bound_senders(state, names)
     return place
 
 
@@ -199,6 +201,11 @@ def touched_by_policy(state: State, tenant: str, families: Iterable[str] | None)
     for place, entry in state.scan(f"last/{tenant}/"):
         if chosen is None or entry["family"] in chosen:
             yield place
+
+
+def everybody(state: State) -> list[str]:
+    """Every place, of machines and of senders that have proved nothing, but for what no statement can mend."""
+    return [place for prefix in ("last/", "sender/") for place, kept in state.scan(prefix) if not kept["broken"]]
 
 
 def of_machine(state: State, tenant: str, identity: str) -> Iterator[str]:
@@ -302,8 +309,8 @@ def _make_room(state: State, prefix: str, newest: str, at: datetime) -> None:
         forget(state, place)
 
 
-def _bound_senders(state: State, tenant: str) -> None:
-    places = [(_order(entry), place) for place, entry in state.scan(f"sender/{tenant}/")]
+def _bound_senders(state: State, names: str) -> None:
+    places = [(_order(entry), place) for place, entry in state.scan(names)]
     for _, place in sorted(places)[:-MAX_SENDERS]:
         forget(state, place)
 
@@ -319,6 +326,7 @@ def _row(event: Event, verdict: Event, before: Mapping[str, Json] | None) -> dic
         "tenant": event.tenant,
         "identity": f"hint:{hint['name']}",
         "hint": hint["name"],
+        "source": event.source,
         "region": hint.get("region"),
         "workload": hint.get("workload"),
         "tee": data["tee"],

@@ -8,6 +8,7 @@ State:
 - `document/<blob>` -> {known_from}: every document that was known, from which `Collateral` is built again at the start.
 - `policy/<tenant>` -> {change, policy, floors}: what is in force: from the last change, else what was configured first.
 - `clock` -> {tick}: the last tick: evidence from before it is late.
+- `anchors` -> hashes of the trust anchors: those that `[trust]` names are configuration, and not on the log.
 - `started` -> {at}: the first tick, from which the window of enrolment counts.
 - `changed` -> {id, at}: the last sound vendor statement; evidence that is older but comes later is judged again by it.
 - `covered` -> {seen, to}: how many pieces of evidence were taken, and how many of them the batches of signals cover.
@@ -24,7 +25,7 @@ from ratchet import enrolment
 from ratchet.appraise import Circumstances, Policy, Recognition, Verdict, appraise
 from ratchet.approval import DecisionKeys, configuration_objection, decision_objection
 from ratchet.collateral import Collateral, Kind, Root, parse
-from ratchet.event import BlobId, Event, Json, parse_time, stamp
+from ratchet.event import BlobId, Event, Json, digest, parse_time, stamp
 from ratchet.evidence import Proof, verify
 from ratchet.ports import Blobs, Record
 from ratchet.standing import Tier
@@ -177,6 +178,11 @@ class Verify:
         """What rested on something that has ended is judged again, so that its verdict says what that was."""
         state.put("clock", {"tick": stamp(event.time)})
         last_evidence.queue(state, last_evidence.ended(state, event.time), event.id, event.time)
+        anchors = sorted(digest(root.der) for root in self._roots)
+        if state.get("anchors") != anchors:
+            if state.get("anchors") is not None:
+                last_evidence.queue(state, last_evidence.everybody(state), event.id, event.time)
+            state.put("anchors", anchors)
 
     def _policy_of(self, tenant: str, state: State) -> Policy:
         policy = self._policies.get(tenant)
@@ -276,7 +282,7 @@ def _ends(proof: Proof, verdict: Verdict, about: Circumstances, policy: Policy) 
     """When the first thing ends that the judgement rests on, other than that evidence is believed for a time."""
     believed = about.received + timedelta(seconds=policy.trusted_for)
     sooner = verdict.trusted_until if verdict.trusted_until is not None and verdict.trusted_until < believed else None
-    return min([end for end in (proof.valid_until, sooner) if end is not None], default=None)
+    return min([end for end in (proof.valid_until, sooner, verdict.turns) if end is not None], default=None)
 
 
 def _wanted(event: Event, want: Json) -> str:

@@ -73,12 +73,12 @@ def policy_changes(diff: list[str]) -> list[Change]:
 
 
 def title(family: str, before: Floor | None, after: Floor) -> str:
-    """A proposal in one line: `SNP Genoa: SNP 22 → 24, Microcode 72 → 84`."""
+    """A proposal in one line: `SNP Genoa: SNP from 22 to 24, Microcode from 72 to 84`."""
     name = phrases.family(family)
     moved = [c for c in changes(before, after) if c.way in ("tighter", "looser")]
     if moved:
         more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
-        return f"{name}: " + ", ".join(f"{c.component} {c.before} → {c.after}" for c in moved[:3]) + more
+        return f"{name}: " + ", ".join(f"{c.component} from {c.before} to {c.after}" for c in moved[:3]) + more
     return f"{name}: first floor, {brief(after)}" if not before else f"{name}: {brief(after)}"
 
 

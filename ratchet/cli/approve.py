@@ -18,6 +18,9 @@ from ratchet.cli.key_file import make_key, read_key
 from ratchet.cli.output import print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ratchet.event import Json
     from ratchet.ports import Reader
 
 EPILOG = """Make a key:  ratchet approve --new-key alice.key   (prints the line for [approvers.keys] in ratchet.toml)
@@ -91,12 +94,21 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(event.envelope())
     else:
+        counted = _counted(row, name) if kind == "approved" else ""
         print(
-            f"{kind} by {name}: {follows(reader)}; `ratchet proposals {said['proposal'][:8]}` shows what became of it"
+            f"{kind} by {name}{counted}: {follows(reader)}; "
+            f"`ratchet proposals {said['proposal'][:8]}` shows what became of it"
         )
     if args.wait is not None:
         _wait(reader, said["proposal"], "enforced" if kind == "approved" else kind, args.wait)
     return Exit.DONE
+
+
+def _counted(row: Mapping[str, Json], name: str) -> str:
+    """How many of the approvals that it needs there are with this one; nothing where one is enough."""
+    quorum = row.get("quorum") or 1
+    given = {one["by"] for one in row["approvals"]} | {name}
+    return f", {len(given)} of {quorum} approvals" if quorum > 1 else ""
 
 
 def _wait(reader: Reader, proposal: str, wanted: str, seconds: float) -> None:

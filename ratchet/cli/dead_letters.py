@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         found = {blob for blob in blobs if begins(blob, args.bytes)} or {args.bytes}
         data = reader.blob(BlobId(found.pop())) if len(found) == 1 else None
         if data is None:
-            raise Fault("no-blob", f"no letter's bytes, or several letters', are {args.bytes!r}", "copy the whole id")
+            raise Fault("no-blob", f"{args.bytes!r} does not name exactly one letter's bytes", "copy the whole id")
         sys.stdout.buffer.write(data)
         return Exit.DONE
     rows = reader.dead_letters(None, args.limit).rows

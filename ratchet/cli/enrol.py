@@ -112,7 +112,7 @@ def _known(place: Home, machine: str) -> tuple[str, str | None]:
         return machine, None
     raise Fault(
         "no-machine",
-        f"{machine!r} is no identity, and no machine, or several, go by that name",
+        f"{machine!r} is no identity, nor the name of exactly one machine",
         "`ratchet enrol --list` shows those that wait, `ratchet fleet` those that have sent genuine evidence",
         Exit.USAGE,
     )

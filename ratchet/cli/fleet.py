@@ -119,6 +119,7 @@ def _show_unproven(rows: list[Mapping[str, Json]]) -> None:
     print(f"\n{standing('none')}: these have proved nothing yet")
     for row in rows[:_MOST_SENDERS]:
         print(f"\n{plain(row['hint'])}  {row['family'] or 'of no known family'}  last heard of {row['seen'][:19]}")
+        print(f"  from {plain(row['source'])}")
         for line in reason_lines(row["missing"]):
             print(f"  {line}")
     if len(rows) > _MOST_SENDERS:

@@ -12,7 +12,7 @@ from ratchet.cli.home import home
 from ratchet.cli.output import print_json
 
 EPILOG = """Example: ratchet retire node-3 --comment "sold, see ASSET-77"
-Exit: 0 written, 2 no machine, or several, of that name."""
+Exit: 0 written, 2 not exactly one machine of that name."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
     machine = reader.machine(args.machine)
     if machine is None:
         raise Fault(
-            "no-machine", f"{args.machine!r} is no machine, or several", "`ratchet fleet` lists them", Exit.USAGE
+            "no-machine",
+            f"{args.machine!r} does not name exactly one machine",
+            "`ratchet fleet` lists them",
+            Exit.USAGE,
         )
     identity = machine["identity"]
     data = {"identity": identity, "comment": args.comment}

@@ -111,7 +111,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         revocation,
         signature,
         _binding_step(report, leaf) if other is None else _wrong_key(StepName.BINDING, _VEK_SPEC, other),
-        _collateral_step(search, way, crls, at),
+        _collateral_step(leaf, way, crls, at, _where(report, product)),
         freshness.step(report.report_data, evidence.challenge, _REPORT_DATA_SPEC, evidence.key),
     )
     if proven and any(leaf is one for one in endorsed.leaves) and memo.get(endorsed.key) is not endorsed:
@@ -590,11 +590,15 @@ def _chip_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:
         yield Reason("chip_mismatch", "chip_id", leaf.hwid.hex(), report.chip_id.hex(), _VEK_SPEC, remedy)
 
 
-def _collateral_step(search: _Search, way: Path | NoPath | None, crls: tuple[Known, ...], at: datetime) -> Step:
+def _collateral_step(
+    leaf: amd.Vek | None, way: Path | NoPath | None, crls: tuple[Known, ...], at: datetime, where: str
+) -> Step:
+    """Are certificates and lists at hand, and in force? `where`: how to get the endorsement key."""
     name, source = StepName.COLLATERAL, amd.CHAIN_SPEC
     if not isinstance(way, Path):
         want = "the ASK or ASVK, and the VCEK or VLEK"
-        why = Reason("chain_unproven", "amd", None, want, source, "fetch them from AMD's key distribution service")
+        remedy = f"fetch {amd.chain_url(leaf.product, leaf.kind)}, then `ratchet ingest` it" if leaf else where
+        why = Reason("chain_unproven", "amd", None, want, source, remedy)
         return Step(name, Outcome.NOT_POSSIBLE, "AMD's certificates are not at hand", source, (why,))
     stale = tuple(
         _out_of_force(known, at, "fetch it again") for known in crls if not known.valid_from <= at <= known.valid_until

@@ -172,7 +172,8 @@ class SqliteReader:
             "SELECT json_extract(value, '$.row') FROM state WHERE stage = 'verify' AND key >= ?1 AND key < ?2"
             " AND NOT EXISTS (SELECT 1 FROM state AS s WHERE s.stage = 'correlate' AND s.key >= ?3 AND s.key < ?4"
             " AND json_extract(s.value, '$.hint') = json_extract(state.value, '$.row.hint')"
-            " AND json_extract(s.value, '$.tenant') = json_extract(state.value, '$.row.tenant')) ORDER BY key",
+            " AND json_extract(s.value, '$.tenant') = json_extract(state.value, '$.row.tenant'))"
+            " ORDER BY json_extract(value, '$.row.hint'), key",
             *_below("sender/"),
             *_below("standing/"),
         )

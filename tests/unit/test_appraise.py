@@ -485,6 +485,26 @@ def test_reference_values_have_a_window() -> None:
     assert appraise(proof(), replace(POLICY, reference_values=(until,)), early, circumstances).tier is Tier.AFFIRMING
 
 
+def test_trust_ends_with_the_window_that_it_rests_on() -> None:
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    closing = replace(known("snp"), until=AT + hour)
+    verdict = appraise(proof(), replace(POLICY, reference_values=(closing,)), AT)
+    assert (verdict.tier, verdict.trusted_until, verdict.turns) == (Tier.AFFIRMING, AT + hour, AT + hour)
+    # another set that knows it goes on: nothing ends
+    both = (closing, replace(known("snp"), name="again"))
+    verdict = appraise(proof(), replace(POLICY, reference_values=both), AT)
+    assert verdict.trusted_until == appraise(proof(), POLICY, AT).trusted_until
+    # one that names it as bad from a certain time on ends it then, and what is not met says nothing
+    bad = replace(known("snp"), name="bad", state="contraindicated", since=AT + hour, until=AT + day)
+    other = replace(known("snp", measurement="77" * 48), name="other", state="contraindicated", since=AT + hour / 2)
+    policy = replace(POLICY, reference_values=(known("snp"), bad, other))
+    assert appraise(proof(), policy, AT).trusted_until == AT + hour
+    # what is unknown until a window opens is looked at again then
+    later = replace(known("snp"), since=AT + hour)
+    verdict = appraise(proof(), replace(POLICY, reference_values=(later,)), AT)
+    assert (verdict.tier, verdict.trusted_until, verdict.turns) == (Tier.NONE, None, AT + hour)
+
+
 def test_without_reference_values_executables_are_not_judged() -> None:
     policy = replace(POLICY, reference_values=())
     assert appraise(proof(), policy, AT).barred == ("executables",)

@@ -142,7 +142,7 @@ def intel(evaluation: int, svn: int) -> dict[str, Json]:
 
 def test_a_proposal_says_in_one_line_what_moves() -> None:
     assert floors.title("sgx/51606a000000", intel(19, 7), intel(20, 8)) == (
-        "SGX 51606a000000: TCB evaluation 19 → 20, SGX component 1 7 → 8"
+        "SGX 51606a000000: TCB evaluation from 19 to 20, SGX component 1 from 7 to 8"
     )
     assert floors.title("sgx/51606a000000", None, intel(20, 8)) == "SGX 51606a000000: first floor, evaluation 20"
 

@@ -18,6 +18,7 @@ import snp_world
 
 from ratchet.appraise import Policy
 from ratchet.approval import DecisionKeys, decision, public_key
+from ratchet.collateral import Root
 from ratchet.event import Event, Json, delivery_id, derived_id, parse_time, stamp
 from ratchet.ports import Record
 from ratchet.reference import ReferenceSet
@@ -68,20 +69,30 @@ class Fleet:
         self.now, self.sent = NOW, 0
         self.restart()
 
-    def restart(self) -> None:
-        roots, blobs = (self.intel.root(), self.amd.root()), self.database.blobs
+    def restart(self, roots: Sequence[Root] = ()) -> None:
+        roots, blobs = tuple(roots) or (self.intel.root(), self.amd.root()), self.database.blobs
         keys = DecisionKeys(operators=(public_key(OPERATOR),))
         self.verify = Verify(roots, self.policy, blobs, keys)
         self.executor = Embedded(self.database, [Digest(roots, blobs), self.verify, self.changes])
 
-    def _append(self, topic: str, type_: str, subject: str, data: Mapping[str, Json], at: datetime | None) -> str:
+    def _append(
+        self,
+        topic: str,
+        type_: str,
+        subject: str,
+        data: Mapping[str, Json],
+        at: datetime | None,
+        source: str = "/tests",
+    ) -> str:
         self.sent += 1
-        id = delivery_id("acme", "/tests", str(self.sent))
-        event = Event(id, "/tests", type_, subject, at or self.now, "acme", {**data})
+        id = delivery_id("acme", source, str(self.sent))
+        event = Event(id, source, type_, subject, at or self.now, "acme", {**data})
         self.database.log.append([(topic, event)])
         return id
 
-    def sends(self, raw: bytes, name: str = "node-1", at: datetime | None = None, **more: Json) -> str:
+    def sends(
+        self, raw: bytes, name: str = "node-1", at: datetime | None = None, source: str = "/tests", **more: Json
+    ) -> str:
         data = {
             "blob": self.database.blobs.put(raw),
             "hint": {"name": name, "region": "eu-1"},
@@ -89,7 +100,7 @@ class Fleet:
             "challenge": intel_world.CHALLENGE.hex(),
             **more,
         }
-        return self._append("evidence", "evidence.received.v1", name, data, at)
+        return self._append("evidence", "evidence.received.v1", name, data, at, source)
 
     def vendor_says(self, document: bytes | Mapping[str, Json], at: datetime | None = None) -> str:
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -282,6 +293,19 @@ def test_a_vcek_that_arrives_late_proves_whom_the_sender_waited_for(fleet: Fleet
     assert len(fleet.verdicts(sent)) == 2
 
 
+def test_what_another_sender_says_under_a_name_takes_nobodys_place(fleet: Fleet) -> None:
+    """Senders are told apart by their tokens: junk under another's name, or under many, displaces only one's own."""
+    fleet.amd_says_what_it_has()
+    sent = fleet.sends(fleet.report())
+    fleet.passes()
+    fleet.sends(b"junk", source="/tests/other")
+    fleet.passes()
+    assert sorted(entry["row"]["source"] for entry in fleet.state("sender/").values()) == ["/tests", "/tests/other"]
+    fleet.vendor_says(fleet.amd.vek())
+    fleet.passes()
+    assert [v.data["tier"] for v in fleet.verdicts(sent)] == ["none", "affirming"]
+
+
 def test_documents_that_come_one_after_the_other_are_all_known_when_evidence_is_judged_again(fleet: Fleet) -> None:
     sent = fleet.sends(fleet.report())
     fleet.passes()
@@ -367,6 +391,37 @@ def test_what_ends_by_itself_says_what_it_was(fleet: Fleet) -> None:
     assert len(fleet.verdicts(sent)) == 2, "it is told once"
 
 
+def test_a_window_of_reference_values_opens_and_ends_for_who_is_there(fleet: Fleet) -> None:
+    fleet.vendor_says(fleet.intel.bundle())
+    sent = fleet.sends(fleet.intel.quote())
+    fleet.passes()
+    known = fleet.verdicts(sent)[0].data["claims"]["measurement"]
+    window = {"since": stamp(NOW + HOUR), "until": stamp(NOW + 2 * HOUR), "by": "ann", "source": "a report"}
+    bad = {"tee": "tdx", "state": "contraindicated", "conditions": {"mrtd": known}, **window}
+    fleet.changes.due = [replace(EASY, reference_values=(ReferenceSet.from_data("bad", bad),))]
+    for _ in range(7):
+        fleet.passes(20 * MINUTE)
+    told = [(v.data["tier"], v.time) for v in fleet.verdicts(sent)]
+    assert [tier for tier, _ in told] == ["affirming", "affirming", "contraindicated", "affirming"]
+    assert told[1][1] < NOW + HOUR < told[2][1] < NOW + 2 * HOUR < told[3][1]
+    assert fleet.verdicts(sent)[1].data["trusted_until"] == stamp(NOW + HOUR)
+
+
+def test_a_trust_anchor_that_is_taken_away_ends_what_rested_on_it(fleet: Fleet) -> None:
+    """[trust] is configuration: what it no longer names counts no more from the first tick after the restart."""
+    fleet.vendor_says(fleet.intel.bundle())
+    sent = fleet.sends(fleet.intel.quote())
+    fleet.passes()
+    fleet.restart(roots=(fleet.amd.root(),))
+    fleet.passes()
+    fleet.passes()
+    fleet.restart()
+    fleet.passes()
+    fleet.passes()
+    assert [v.data["tier"] for v in fleet.verdicts(sent)] == ["affirming", "contraindicated", "affirming"]
+    assert "chain_untrusted_root" in reasons(fleet.verdicts(sent)[1])
+
+
 def test_evidence_that_comes_late_is_judged_by_what_became_known_since(fleet: Fleet) -> None:
     fleet.vendor_says(fleet.intel.bundle())
     fleet.passes(2 * HOUR)
@@ -430,9 +485,10 @@ def test_what_is_kept_of_senders_and_guests_is_bounded(fleet: Fleet, monkeypatch
     for n in range(9):
         at = fleet.now + timedelta(seconds=n)
         fleet.sends(b"junk", f"junk-{n}", at=at)
+        fleet.sends(b"junk", f"junk-{n}", at=at, source="/tests/other")
         fleet.sends(fleet.report(patches=[(0x140, bytes([n]) * 32)]), f"guest-{n}", at=at)
     fleet.passes()
-    assert [entry["row"]["hint"] for entry in fleet.state("sender/").values()] == [f"junk-{n}" for n in range(4, 9)]
+    assert [e["row"]["hint"] for e in fleet.state("sender/").values()] == [f"junk-{n}" for n in range(4, 9)] * 2
     assert sorted(e["event"]["subject"] for e in fleet.state("last/").values()) == [f"guest-{n}" for n in range(5, 9)]
     assert len(json.dumps(next(iter(fleet.state("last/").values())))) < 1200
     assert len(fleet.state("ends/")) == 4
