@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from dulwich.repo import Repo
 
+from ratchet.cli import approve
 from ratchet.cli.decisions import whoami
 from ratchet.cli.home import Home
 from ratchet.cli.main import COMMANDS, main
@@ -166,6 +167,13 @@ def test_a_waiting_proposal_is_approved_by_a_key_and_takes_effect(place: Path, r
     assert "waits" not in ratchet("proposals", "--state", "enforced")[1]
     assert after["approvals"][0]["by"] == "demo"
     assert {receipt["outcome"] for receipt in after["receipts"].values()} == {"confirmed"}
+
+
+def test_an_approval_says_how_many_there_are_now() -> None:
+    row = {"quorum": 2, "approvals": [{"by": "ann"}]}
+    assert approve._counted(row, "ben") == ", 2 of 2 approvals"
+    assert approve._counted(row, "ann") == ", 1 of 2 approvals"
+    assert approve._counted({"quorum": 1, "approvals": []}, "ann") == ""
 
 
 def test_a_loosened_floor_says_until_when(place: Path, ratchet: Any, tmp_path: Path) -> None:
