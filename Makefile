@@ -36,7 +36,7 @@ picture: $(READY)  ## Write the picture of the pipeline into the README
 	@$(BIN)/python scripts/picture README.md
 
 docs: $(READY)  ## Write docs/configuration.md anew
-	@$(BIN)/python -c 'from ratchet.cli.configuration import markdown; print(markdown(), end="")' > docs/configuration.md
+	@$(BIN)/python -c 'from ratchet.app.configuration import markdown; print(markdown(), end="")' > docs/configuration.md
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

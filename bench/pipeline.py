@@ -21,9 +21,9 @@ from collectors.simulated.drive import drive
 from collectors.simulated.scenario import Scenario
 from collectors.simulated.shipped import week
 from collectors.simulated.vendor import Vendor
+from ratchet.app.home import Home
+from ratchet.app.running import engine
 from ratchet.cli.demo import prepare
-from ratchet.cli.home import Home
-from ratchet.cli.running import engine
 from streams.clock import Live, tick
 from streams.embedded import run
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ratchet.collateral import Collateral, Root, parse
+from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import parse_time
 from ratchet.evidence import Evidence, Format, verify
+from ratchet.x509.anchor import Root
 
 REAL = {"sgx": "sgx-signal-dcap", "tdx": "tdx4-near-mpc", "snp": "snp5-attrs-genoa-evidence"}
 """Items of the corpus: each verifies whole, under collateral that dcap-qvl can read too."""

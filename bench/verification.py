@@ -19,9 +19,10 @@ import dcap_qvl
 from bench.checks import checks, run
 from bench.specimens import Specimen, specimens
 from bench.timing import Work, rates
-from ratchet.appraise import Policy, appraise
-from ratchet.collateral import Collateral, Vendor, parse, roots
+from ratchet.collateral import Collateral, parse, roots
 from ratchet.evidence import verify
+from ratchet.policy.appraise import Policy, appraise
+from ratchet.x509.anchor import Vendor
 
 POLICY = Policy(name="bench")
 

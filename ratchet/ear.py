@@ -28,12 +28,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ratchet.appraise import EAR_PROFILE, Verdict
 from ratchet.event import Json, canonical, digest
 from ratchet.evidence import Outcome, Proof, StepName
-from ratchet.finding import IDENTITY
-from ratchet.floor import Floor, IntelFloor, shortfalls
-from ratchet.policy import Policy
+from ratchet.policy.appraise import EAR_PROFILE, Verdict
+from ratchet.policy.finding import IDENTITY
+from ratchet.policy.floor import Floor, IntelFloor, shortfalls
+from ratchet.policy.policy import Policy
 from ratchet.reason import Reason
 from ratchet.standing import Tier
 

@@ -90,7 +90,7 @@ class Intent:
     Attributes:
         change: id of the change that wants it; written beside the policy, so that a repeat is recognised.
         tenant: whose.
-        floors: family -> floor, as data (ratchet/floor.py).
+        floors: family -> floor, as data (ratchet/policy/floor.py).
         at: event time of the change; a Git commit carries it.
         reason: one line for people.
         policy: the appraisal policy without its floors (`Policy.to_data`): its hash with the floors is what tokens
@@ -213,7 +213,7 @@ class Reader(Protocol):
         """One machine's standing, by identity or hint name, or a unique prefix of either."""
 
     def waiting(self) -> Sequence[Mapping[str, Json]]:
-        """Genuine machines that nobody has enrolled, those that wait longest first (ratchet/enrolment.py)."""
+        """Genuine machines that nobody has enrolled, those that wait longest first (ratchet/policy/enrolment.py)."""
 
     def senders(self) -> Sequence[Mapping[str, Json]]:
         """Senders that have proved nothing yet, with what is missing, by name (docs/reading.md)."""
@@ -222,7 +222,7 @@ class Reader(Protocol):
         """Alerts at their latest revision, worst and newest first."""
 
     def proposals(self, state: str | None = None) -> Sequence[Mapping[str, Json]]:
-        """Proposals with `state` of their rollout (`ratchet.rollout`), approvals and receipts."""
+        """Proposals with `state` of their rollout (`ratchet.rollout.advance`), approvals and receipts."""
 
     def floors(self) -> Sequence[Mapping[str, Json]]:
         """Floors in force, with provenance, by family."""
@@ -238,7 +238,7 @@ class Reader(Protocol):
         """What evidence is judged by: {change, policy, floors} of the last change; None before the first."""
 
     def marks(self, tenant: str, identity: str) -> Mapping[str, list[Json]]:
-        """The firmware marks of a machine (`ratchet.correlate.firmware.Marks`)."""
+        """The firmware marks of a machine (`ratchet.detect.firmware.Marks`)."""
 
     def retired(self, tenant: str, identity: str) -> bool:
         """Whether the last decision about a machine retired it: nothing else may be known of it then."""
@@ -253,7 +253,7 @@ class Reader(Protocol):
         """Latest records about one subject, newest first."""
 
     def search(self, query: str, limit: int = 100, seconds: float | None = None) -> Iterator[Record]:
-        """Records that match the search language (`ratchet.query`), newest first.
+        """Records that match the search language (`ratchet.query.language`), newest first.
 
         Args:
             query: as people write it.
@@ -261,8 +261,8 @@ class Reader(Protocol):
             seconds: after which it is stopped; None: when it is done.
 
         Raises:
-            ratchet.query.BadQuery: not a query; says where.
-            ratchet.query.TooCostly: a query that is too costly, or was stopped; says what costs most.
+            ratchet.query.language.BadQuery: not a query; says where.
+            ratchet.query.language.TooCostly: a query that is too costly, or was stopped; says what costs most.
         """
 
     def dead_letters(self, after: str | None = None, limit: int = 100) -> Page:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ratchet.approval import DecisionKeys, decision_objection
-from ratchet.correlate.engine import Correlator
+from ratchet.detect.engine import Correlator
+from ratchet.detect.sigma import RuleSet
 from ratchet.event import Event, Json, parse_time
 from ratchet.ports import Record
-from ratchet.sigma import RuleSet
+from ratchet.rollout.approval import DecisionKeys, decision_objection
 from streams.letters import dead
 from streams.stage import Output, State
 

@@ -7,14 +7,14 @@ A floor is proposed when one is wanted that is not in force and was not proposed
 - when the first machine of a family appears: until then nobody would be concerned, so nothing is proposed;
 - when another policy comes into force, which may want another evaluation or accept other statuses.
 
-Which of Intel's evaluations is wanted is policy (ratchet/evaluation.py). A floor that no machine can meet is not
+Which of Intel's evaluations is wanted is policy (ratchet/policy/evaluation.py). A floor that no machine can meet is not
 proposed; nor is one of the same evaluation that admits exactly the machines that the last proposal or, where there was
 none, the floor in force admits. So a stale document that arrives late proposes nothing, nor one that only gives its
 levels other dates.
 
 A policy is proposed when the configuration says another than is in force (decision.configured.v1).
 
-The effect of a proposal is counted guest by guest (ratchet/simulate.py), on each one's last fresh proof. A machine that
+The effect of a proposal is counted guest by guest (policy/simulate.py), on each one's last fresh proof. A machine that
 was retired (decision.retired.v1) counts no more until it attests again.
 
 State, each under the tenant:
@@ -36,18 +36,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ratchet import amendment
 from ratchet.advisory import Advisory, combined
-from ratchet.amendment import POLICY
-from ratchet.appraise import Policy
-from ratchet.approval import DecisionKeys, configuration_objection, decision_objection, proposal_hash
-from ratchet.collateral import Kind, Root, parse
-from ratchet.evaluation import choose
+from ratchet.collateral import Kind, parse
 from ratchet.event import BlobId, Event, Json, canonical, derived_id, digest, parse_time, stamp
-from ratchet.floor import Floor, IntelFloor, floor_hash, floors_from, from_data, is_open, open_floor
+from ratchet.policy import amendment
+from ratchet.policy.amendment import POLICY
+from ratchet.policy.appraise import Policy
+from ratchet.policy.evaluation import choose
+from ratchet.policy.floor import Floor, IntelFloor, floor_hash, from_data, is_open, open_floor
+from ratchet.policy.simulate import Blast, Bounds, effect, guest_name, samples_of, seen_at
+from ratchet.policy.tighten import attainable, same_effect, succeeds, tightens
+from ratchet.policy.vendor_floors import floors_from
 from ratchet.ports import Blobs, Record
-from ratchet.simulate import Blast, Bounds, effect, guest_name, samples_of, seen_at
-from ratchet.tighten import attainable, same_effect, succeeds, tightens
+from ratchet.rollout.approval import DecisionKeys, configuration_objection, decision_objection, proposal_hash
+from ratchet.x509.anchor import Root
 from streams.letters import dead
 from streams.stage import Output, State
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ratchet import advisory
-from ratchet.collateral import Kind, Known, Root, UnknownDocument, parse
+from ratchet.collateral import Kind, Known, UnknownDocument, parse
 from ratchet.event import BlobId, Event, Json, derived_id, stamp
 from ratchet.ports import Blobs, Record
+from ratchet.x509.anchor import Root
 from streams.letters import dead
 from streams.stage import Output, State
 

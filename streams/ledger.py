@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ratchet import amendment
-from ratchet.amendment import POLICY, Amendment
-from ratchet.appraise import Policy
 from ratchet.event import Event, Json, canonical, digest, stamp
-from ratchet.floor import Floor, from_data, is_open, open_floor
-from ratchet.policy import hash_of
-from ratchet.rollout import State as At
+from ratchet.policy import amendment
+from ratchet.policy.amendment import POLICY, Amendment
+from ratchet.policy.appraise import Policy
+from ratchet.policy.floor import Floor, from_data, is_open, open_floor
+from ratchet.policy.policy import hash_of
+from ratchet.rollout.advance import State as At
 from streams.stage import State
 
 NOT_PROVEN: Mapping[str, Json] = {"change": None, "since": None, "stores": {}}

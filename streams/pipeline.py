@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers, DecisionKeys
-from ratchet.collateral import Root
+from ratchet.detect.sigma import RuleSet
+from ratchet.policy.appraise import Policy
+from ratchet.policy.simulate import Bounds
 from ratchet.ports import Blobs, Notifier, PolicyStore
-from ratchet.sigma import RuleSet
-from ratchet.simulate import Bounds
+from ratchet.rollout.approval import Approvers, DecisionKeys
+from ratchet.x509.anchor import Root
 from streams.correlate import Correlate
 from streams.decide import Decide
 from streams.digest import Digest

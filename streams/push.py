@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ratchet import floor
 from ratchet.event import Event, Json, canonical, derived_id, digest, parse_time, stamp
+from ratchet.policy import floor
 from ratchet.ports import (
     Drifted,
     Intent,

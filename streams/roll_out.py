@@ -1,4 +1,4 @@
-"""The roll-out stage: proposals on their way into force, by signed decisions and receipts (ratchet/rollout.py decides).
+"""The roll-out stage: proposals on their way into force, by signed decisions and receipts (rollout/advance.py decides).
 
 Intents are whole (streams/ledger.py): every change names the policy and the floors of all families of the tenant, those
 in force and those being sent. An approval is over the hash of that whole: it counts for this policy and no other, and
@@ -25,14 +25,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ratchet import approval
-from ratchet.amendment import POLICY, Amendment, lasts, tightens
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers, DecisionKeys, configuration_objection
 from ratchet.event import Event, Json, canonical, derived_id, digest, parse_time, stamp
-from ratchet.floor import from_data
+from ratchet.policy.amendment import POLICY, Amendment, lasts, tightens
+from ratchet.policy.appraise import Policy
+from ratchet.policy.floor import from_data
+from ratchet.policy.simulate import Bounds, samples_of
 from ratchet.ports import Record, Samples
-from ratchet.rollout import (
+from ratchet.rollout import approval
+from ratchet.rollout.advance import (
     ENDED,
     UNDERWAY,
     Approve,
@@ -56,8 +56,8 @@ from ratchet.rollout import (
     Yield,
     advance,
 )
-from ratchet.rollout import State as At
-from ratchet.simulate import Bounds, samples_of
+from ratchet.rollout.advance import State as At
+from ratchet.rollout.approval import Approvers, DecisionKeys, configuration_objection
 from streams.ledger import Ledger, live, part, proof, rollout
 from streams.letters import dead
 from streams.stage import Output, State
@@ -459,7 +459,7 @@ class RollOut:
     def _lasts(self, kept: Mapping[str, Json], state: State) -> int | None:
         """How long this is for where it loosens; None where what would return is no stricter, or where it may stay.
 
-        Only what people lower against the vendor, or excuse, ends by itself (`ratchet.amendment.lasts`).
+        Only what people lower against the vendor, or excuse, ends by itself (`ratchet.policy.amendment.lasts`).
         """
         tenant, family, proposal = kept["tenant"], kept["proposal"]["family"], kept["proposal"]["proposal"]
         returns = self._ledger.lasting(tenant, family, proposal, state)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ratchet import __version__
-from ratchet.appraise import Recognition, Verdict
 from ratchet.event import Event, Json, derived_id, stamp
 from ratchet.evidence import Outcome, Proof, StepName
 from ratchet.evidence.replay_key import replay_key
+from ratchet.policy.appraise import Recognition, Verdict
 from streams.clock import PARTITION, TENANT
 from streams.evidence_event import Received
 

@@ -2,7 +2,7 @@
 
 Each piece of evidence is judged when it comes, by what was known at its time; and again when that changes
 (streams/last_evidence.py). Only evidence whose freshness is proven, or vouched for by a sender that the configuration
-trusts to, says anything of a machine, and enrols one (ratchet/enrolment.py).
+trusts to, says anything of a machine, and enrols one (ratchet/policy/enrolment.py).
 
 State:
 - `document/<blob>` -> {known_from}: every document that was known, from which `Collateral` is built again at the start.
@@ -12,7 +12,7 @@ State:
 - `started` -> {at}: the first tick, from which the window of enrolment counts.
 - `changed` -> {id, at}: the last sound vendor statement; evidence that is older but comes later is judged again by it.
 - `covered` -> {seen, to}: how many pieces of evidence were taken, and how many of them the batches of signals cover.
-- `enrolled/`, `retired/`, `name/`, `names/`, `waiting/`: see ratchet/enrolment.py.
+- `enrolled/`, `retired/`, `name/`, `names/`, `waiting/`: see ratchet/policy/enrolment.py.
 - `last/`, `sender/`, `ends/`, `again/`, `revision`: see streams/last_evidence.py.
 """
 
@@ -21,14 +21,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from ratchet import enrolment
-from ratchet.appraise import Circumstances, Policy, Recognition, Verdict, appraise
-from ratchet.approval import DecisionKeys, configuration_objection, decision_objection
-from ratchet.collateral import Collateral, Kind, Root, parse
+from ratchet.collateral import Collateral, Kind, parse
 from ratchet.event import BlobId, Event, Json, digest, parse_time, stamp
 from ratchet.evidence import Proof, verify
+from ratchet.policy import enrolment
+from ratchet.policy.appraise import Circumstances, Policy, Recognition, Verdict, appraise
 from ratchet.ports import Blobs, Record
+from ratchet.rollout.approval import DecisionKeys, configuration_objection, decision_objection
 from ratchet.standing import Tier
+from ratchet.x509.anchor import Root
 from streams import last_evidence
 from streams.digest import FUTURE
 from streams.evidence_event import Malformed, Received, read

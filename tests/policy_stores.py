@@ -12,7 +12,7 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 from rego_claims import FROM
 
-from ratchet.floor import AmdFloor, Minimum
+from ratchet.policy.floor import AmdFloor, Minimum
 from ratchet.ports import Intent, Plan, Written
 from streams.stores.git import GitStore
 

@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ratchet import ear
-from ratchet.appraise import Circumstances, Recognition, Verdict, appraise
-from ratchet.cli.corpus_check import endorsements, items_of, paths_of, time_of
 from ratchet.collateral import Collateral, Known, UnknownDocument, parse
 from ratchet.collateral.roots import vendor_roots
+from ratchet.conformance.check import endorsements, items_of, paths_of, time_of
 from ratchet.event import Json
 from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Format, Proof, verify
-from ratchet.floor import AmdFloor, Floor, Minimum, floors_from, open_floor, shortfalls
-from ratchet.policy import ANY, NAMEABLE, REQUIRED, Policy
+from ratchet.policy.appraise import Circumstances, Recognition, Verdict, appraise
+from ratchet.policy.floor import AmdFloor, Floor, Minimum, open_floor, shortfalls
+from ratchet.policy.policy import ANY, NAMEABLE, REQUIRED, Policy
+from ratchet.policy.provenance import Provenance
+from ratchet.policy.vendor_floors import floors_from
 from ratchet.ports import Intent
-from ratchet.provenance import Provenance
 from streams.stores.layout import DATA, KEYS, files_of, policy_hash, served
 from streams.stores.rego import Policy as Held
 from streams.stores.rego import _compiled, _data, decision_of

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ratchet import ear
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId
-from ratchet.floor import AmdFloor, IntelFloor, Minimum, from_data
+from ratchet.policy.floor import AmdFloor, IntelFloor, Minimum, from_data
+from ratchet.policy.provenance import Provenance
 from ratchet.ports import Intent
-from ratchet.provenance import Provenance
 from streams.stores.layout import DATA, files_of, served
 from streams.stores.samples import FAULTS, OneKey, question
 

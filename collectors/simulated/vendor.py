@@ -13,8 +13,8 @@ from collectors.simulated.amd import Amd
 from collectors.simulated.intel import Intel
 from collectors.simulated.keys import Keyring
 from collectors.simulated.scenario import Product
-from ratchet.collateral import Root
-from ratchet.collateral import Vendor as Maker
+from ratchet.x509.anchor import Root
+from ratchet.x509.anchor import Vendor as Maker
 
 PRODUCTS: tuple[Product, ...] = ("Milan", "Genoa", "Turin")
 

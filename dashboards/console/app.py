@@ -37,10 +37,10 @@ from dashboards.console import phrases
 from dashboards.console.guard import Guard, LoginToken, Session, page
 from dashboards.console.live import Changes
 from dashboards.console.views import Views
-from ratchet.approval import decision
-from ratchet.correlate.alerts import by_hand
+from ratchet.detect.alerts import by_hand
 from ratchet.event import BlobId, Event, canonical, digest, parse_time
 from ratchet.ports import NoSpace, Reader, Record
+from ratchet.rollout.approval import decision
 from ratchet.words import because, standing, summary
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dashboards.console import phrases
-from ratchet.amendment import LOOSER
 from ratchet.event import Json, parse_time
+from ratchet.policy.amendment import LOOSER
 
 Floor = Mapping[str, Json]
 """As data: see docs/floors.md."""

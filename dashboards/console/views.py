@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from dashboards.console import charts, explain, floors, phrases
-from ratchet.correlate.alerts import by_hand
+from ratchet.detect.alerts import by_hand
 from ratchet.event import BlobId, Json, derived_id, stamp
 from ratchet.ports import Reader, Record
 

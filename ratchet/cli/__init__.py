@@ -1,1 +1,1 @@
-"""The command line: the composition root, where configuration, adapters and core meet. Nothing imports it."""
+"""The command line: one module per command. Nothing imports it."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from ratchet.cli.errors import Exit
-from ratchet.cli.home import home
-from ratchet.cli.output import at_least_one, print_json, print_rows, short, table
+from ratchet.app.errors import Exit
+from ratchet.app.home import home
+from ratchet.app.output import at_least_one, print_json, print_rows, short, table
 from ratchet.words import simulated
 
 EPILOG = """Examples: ratchet alerts --status open
@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     reader = place.reader()
     wanted = args.acknowledge or args.resolve or args.accept
     if wanted:
-        from ratchet.cli.approve import approver_key
-        from ratchet.cli.decisions import accept_rollback, follows, say_of_alert, whoami
+        from ratchet.app.decisions import accept_rollback, approver_key, follows, say_of_alert, whoami
 
         kind = "acknowledged" if args.acknowledge else "resolved" if args.resolve else "accepted"
         if args.accept:

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import Home, home
-from ratchet.cli.key_file import make_key, read_key
-from ratchet.cli.output import print_json
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.key_file import new_key
+from ratchet.app.output import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.proposal:
         raise Fault("no-proposal", "which proposal?", "`ratchet proposals` lists them", Exit.USAGE)
 
-    from ratchet.approval import sign
-    from ratchet.cli.decisions import follows, say_of_proposal, whoami
-    from ratchet.cli.proposals import describe, find
+    from ratchet.app.decisions import approver_key, follows, say_of_proposal, whoami
+    from ratchet.app.proposal_text import describe, find
+    from ratchet.rollout.approval import sign
 
     reader = place.reader()
     row = find(reader.proposals(), args.proposal)
@@ -117,7 +117,7 @@ def _wait(reader: Reader, proposal: str, wanted: str, seconds: float) -> None:
     Raises:
         Fault: it is not when the time is over.
     """
-    from ratchet.cli.proposals import find
+    from ratchet.app.proposal_text import find
 
     until = time.monotonic() + seconds
     while (row := find(reader.proposals(), proposal))["state"] != wanted:
@@ -129,38 +129,3 @@ def _wait(reader: Reader, proposal: str, wanted: str, seconds: float) -> None:
                 Exit.UNCONFIRMED,
             )
         time.sleep(_ASK)
-
-
-def approver_key(place: Home, name: str, path: str | None) -> bytes:
-    """The private key's 32 bytes, checked to be the one that the configuration knows under this name."""
-    from ratchet.approval import public_key
-
-    known = place.config.approvers.keys.get(name)
-    if known is None:
-        names = ", ".join(sorted(place.config.approvers.keys)) or "nobody yet"
-        raise Fault(
-            "not-an-approver",
-            f"{name!r} is no approver of {place.path}",
-            f"approvers are {names}: say --as NAME, or add the key under [approvers.keys] in ratchet.toml",
-            Exit.REFUSED,
-        )
-    file = Path(path) if path else place.below(f"keys/{name}.key")
-    key = read_key(file)
-    if public_key(key) != known:
-        raise Fault(
-            "wrong-key", f"{file} is not the key that ratchet.toml has for {name!r}", "name the right one", Exit.REFUSED
-        )
-    return key
-
-
-def new_key(file: Path) -> str:
-    """Make an Ed25519 signing key (PKCS #8, PEM) for its owner alone; its public key, hex.
-
-    Raises:
-        Fault: something is there already.
-    """
-    from ratchet.approval import public_key
-
-    if not make_key(file):
-        raise Fault("key-exists", f"{file} is there already", "choose another name")
-    return public_key(read_key(file))

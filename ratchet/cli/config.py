@@ -7,9 +7,9 @@ import hashlib
 import json
 import secrets
 
-from ratchet.cli.errors import Exit
-from ratchet.cli.home import home
-from ratchet.cli.output import print_json
+from ratchet.app.errors import Exit
+from ratchet.app.home import home
+from ratchet.app.output import print_json
 
 EPILOG = """Examples: ratchet config
           ratchet config schema > ratchet.schema.json
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show it."""
     if args.what == "schema":
-        from ratchet.cli.configuration import schema
+        from ratchet.app.configuration import schema
 
         print(json.dumps(schema(), indent=2))
     elif args.what == "token":

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.cli import corpus_replay
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.output import plain, print_json, progress
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.output import plain, print_json, progress
+from ratchet.conformance import replay as corpus_replay
 
 if TYPE_CHECKING:
-    from ratchet.cli.corpus_check import Checked, Finding, Report
+    from ratchet.conformance.check import Checked, Finding, Report
 
 EPILOG = """\
 check compares what Ratchet sees in every item with what the manifest says is there.
@@ -53,9 +53,9 @@ def check_file(manifest: Path, formats: list[str] | None = None) -> Report:
     Raises:
         Fault: the manifest, or a file that it names, cannot be read.
     """
-    from ratchet.cli.corpus_check import BadManifest, check
-    from ratchet.cli.corpus_files import files_below
     from ratchet.collateral.roots import vendor_roots
+    from ratchet.conformance.check import BadManifest, check
+    from ratchet.conformance.files import files_below
 
     folder = manifest.resolve().parent
     try:

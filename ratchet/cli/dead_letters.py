@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import at_least_one, begins, print_rows, short, table
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.output import at_least_one, begins, print_rows, short, table
 from ratchet.event import BlobId, Json
 from ratchet.ports import Reader
 

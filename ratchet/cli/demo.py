@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import Home
-from ratchet.cli.output import bar, print_json, program, table
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import Home
+from ratchet.app.output import bar, print_json, program, table
 from ratchet.words import standing
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collectors.simulated.delivery import Fact
     from collectors.simulated.drive import Driven
     from collectors.simulated.scenario import Scenario
-    from ratchet.cli.running import Engine
+    from ratchet.app.running import Engine
 
 EPILOG = """Examples: ratchet demo --once
           ratchet demo --scenario my.yml --data /tmp/mine
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Run it."""
     import os
 
-    from ratchet.cli.running import engine, run_live
-    from ratchet.cli.serving import console, listen
+    from ratchet.app.running import engine, run_live
+    from ratchet.app.serving import console, listen
 
     began = time.monotonic()
     scenario = _scenario(args)
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _scenario(args: argparse.Namespace) -> Scenario:
     from collectors.simulated import scenario as scenarios
     from collectors.simulated.shipped import week
-    from ratchet.cli.running import now
+    from ratchet.app.running import now
 
     try:
         found = scenarios.load(Path(args.scenario)) if args.scenario else week()
@@ -104,8 +104,8 @@ def prepare(place: Home, scenario: Scenario) -> None:
     """
     from collectors.simulated.policy import reference_values
     from collectors.simulated.vendor import Vendor
-    from ratchet.cli.approve import new_key
-    from ratchet.cli.running import claimed
+    from ratchet.app.key_file import new_key
+    from ratchet.app.running import claimed
 
     mark = place.path / MARK
     if place.path.exists() and any(place.path.iterdir()) and not mark.exists():

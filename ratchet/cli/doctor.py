@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
-from ratchet.cli import composition, history
-from ratchet.cli.decisions import awake
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import Home, home
-from ratchet.cli.output import plain, print_json
+from ratchet.app import composition, history
+from ratchet.app.decisions import awake
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import Home, home
+from ratchet.app.output import plain, print_json
 from ratchet.event import stamp
 from ratchet.ports import Unreachable
 
@@ -130,7 +130,7 @@ def _there(place: Home) -> None:
 
 
 def _collateral(place: Home) -> str:
-    from ratchet.cli.collateral_health import health, judged_at
+    from ratchet.app.collateral_health import health, judged_at
 
     _there(place)
     reader = place.reader()

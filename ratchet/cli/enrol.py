@@ -19,9 +19,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import Home, home
-from ratchet.cli.output import plain, print_json, print_rows, table
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import Home, home
+from ratchet.app.output import plain, print_json, print_rows, table
 from ratchet.event import Json
 from ratchet.ports import Reader
 
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Put a decision for each on the log; all of them, or none where one is no machine."""
-    from ratchet.cli.decisions import follows, operate
+    from ratchet.app.decisions import follows, operate
 
     place = home(args)
     if args.list:
@@ -91,7 +91,7 @@ def _why(row: Mapping[str, Json]) -> str:
 
 def _known(place: Home, machine: str) -> tuple[str, str | None]:
     """The identity, and the name that the machine goes by where it is known."""
-    from ratchet.enrolment import is_identity
+    from ratchet.policy.enrolment import is_identity
 
     reader = place.reader() if place.database_path.is_file() else None
     waiting = reader.waiting() if reader is not None else ()
@@ -119,7 +119,7 @@ def _known(place: Home, machine: str) -> tuple[str, str | None]:
 
 
 def _listed(file: str) -> Iterator[tuple[str, str | None, str]]:
-    from ratchet.enrolment import is_identity
+    from ratchet.policy.enrolment import is_identity
 
     try:
         with Path(file).open("rb") as opened:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import Home, home
-from ratchet.cli.output import plain, print_json, reason_lines, short, shown
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import Home, home
+from ratchet.app.output import plain, print_json, reason_lines, short, shown
 from ratchet.event import BlobId, Event, Json, stamp
 from ratchet.ports import Reader
 from ratchet.words import standing_in_full
@@ -108,7 +108,7 @@ def _lines(place: Home, reader: Reader, event: Event) -> list[str]:
         challenge = f"challenge {data['challenge']}" if data["challenge"] else "no challenge"
         return [f"{data['size']} bytes from {event.source}, blob {data['blob']}", challenge]
     if event.type == "proposal.made.v1":
-        from ratchet.cli.proposals import describe
+        from ratchet.app.proposal_text import describe
 
         return [line for row in reader.proposals() if row["proposal"] == data for line in describe(row).splitlines()]
     return [f"{key}: {shown(value)}" for key, value in data.items()]
@@ -118,7 +118,7 @@ def _rule(place: Home, name: str) -> list[str]:
     """What the rule of that name says of itself, and where people change it."""
     import yaml
 
-    from ratchet.cli.composition import rule_texts
+    from ratchet.app.composition import rule_texts
 
     for path, text in rule_texts(place).items():
         if path.rpartition("/")[2] == f"{name}.yml":

@@ -9,9 +9,9 @@ import argparse
 import shlex
 from collections.abc import Iterator, Mapping
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import at_least_one, plain, print_json, print_rows, reason_lines, shown, table
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.output import at_least_one, plain, print_json, print_rows, reason_lines, shown, table
 from ratchet.event import Json
 from ratchet.ports import Reader
 from ratchet.words import STANDING, because, standing, standing_in_full

@@ -14,9 +14,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import print_json, progress
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.output import print_json, progress
 
 EPILOG = """Examples: ratchet ingest quotes/ tcb.json
           curl -s https://…/tcb | ratchet ingest --document -
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Take them."""
     from collectors.delivery import Delivery, Rejected, accept, accept_document
-    from ratchet.cli.decisions import awake
+    from ratchet.app.decisions import awake
     from ratchet.event import digest
     from streams.sqlite import SqliteBlobs, SqliteLog
 
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(f"not taken: {one_refused['file']}: {one_refused['why']} ({one_refused['code']})", file=sys.stderr)
     if args.run:
-        from ratchet.cli.running import drain
+        from ratchet.app.running import drain
 
         drain(place)
     if not args.json:

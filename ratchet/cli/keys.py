@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from ratchet.cli.errors import Exit
-from ratchet.cli.home import home
-from ratchet.cli.output import print_json
+from ratchet.app.errors import Exit
+from ratchet.app.home import home
+from ratchet.app.output import print_json
 
 EPILOG = """Example: ratchet keys rotate
 Exit: 0 done, 6 the keys cannot be read or made."""
@@ -25,9 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show them, after rotating where that was asked."""
-    from ratchet.cli.composition import stores
-    from ratchet.cli.relying import ear_keys
-    from ratchet.cli.running import now
+    from ratchet.app.composition import stores
+    from ratchet.app.relying import ear_keys
+    from ratchet.app.running import now
 
     place, at = home(args), now()
     keys = ear_keys(place)

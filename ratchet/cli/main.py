@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from ratchet.cli.errors import Fault
-from contextlib import contextmanager
-from typing import Any, TextIO
+    from ratchet.app.errors import Fault
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("Try it", "Run a week of a simulated fleet through the whole pipeline"),
@@ -129,12 +130,12 @@ def _main(argv: Sequence[str] | None) -> int:
     if name not in COMMANDS:
         return _unknown(name)
 
-    from ratchet.cli.errors import Exit, Fault, fault_of
-    from ratchet.cli.usage import parser_of
+    from ratchet.app.errors import Exit, Fault, fault_of
+    from ratchet.app.usage import parser_of
 
     try:
-        module, parser = parser_of(name)
-        args = parser.parse_args(words[1:])
+        module = module_of(name)
+        args = parser_of(name, module).parse_args(words[1:])
         return int(module.run(args))
     except Fault as fault:
         return _told(fault, words)
@@ -154,6 +155,11 @@ def _main(argv: Sequence[str] | None) -> int:
             file=sys.stderr,
         )
         return int(Exit.OURS)
+
+
+def module_of(command: str) -> ModuleType:
+    """The module of a command."""
+    return import_module(f"ratchet.cli.{command.replace('-', '_')}")
 
 
 def _told(fault: Fault, words: Sequence[str]) -> int:

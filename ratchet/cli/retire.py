@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import print_json
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.output import print_json
 
 EPILOG = """Example: ratchet retire node-3 --comment "sold, see ASSET-77"
 Exit: 0 written, 2 not exactly one machine of that name."""
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Put it on the log."""
-    from ratchet.cli.decisions import follows, operate
+    from ratchet.app.decisions import follows, operate
 
     place = home(args)
     reader = place.reader()

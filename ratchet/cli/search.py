@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import at_least_one, plain, print_json, short
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.output import at_least_one, plain, print_json, short
 from ratchet.event import stamp
 from ratchet.words import summary
 
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search."""
-    from ratchet.query import BadQuery, TooCostly
+    from ratchet.query.language import BadQuery, TooCostly
 
     reader = home(args).reader()
     found = 0

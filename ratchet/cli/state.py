@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 
-from ratchet.cli.errors import Exit
-from ratchet.cli.home import home
-from ratchet.cli.output import print_json
+from ratchet.app.errors import Exit
+from ratchet.app.home import home
+from ratchet.app.output import print_json
 
 EPILOG = "Example: ratchet state digest --data a; ratchet state digest --data b"
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute it."""
-    from ratchet.cli.composition import stores
+    from ratchet.app.composition import stores
     from streams.state_digest import state_digest
 
     place = home(args)

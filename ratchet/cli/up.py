@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ratchet.cli.errors import Exit
-from ratchet.cli.home import home
-from ratchet.cli.output import print_json
+from ratchet.app.errors import Exit
+from ratchet.app.home import home
+from ratchet.app.output import print_json
 
 EPILOG = """Example: ratchet up --data /var/lib/ratchet
 Exit: 0 ended by Ctrl-C or SIGTERM, 2 something in ratchet.toml is wrong, 4 another process runs on it, 6 an address is
@@ -26,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it."""
-    from ratchet.cli.running import engine, run_live
-    from ratchet.cli.serving import bundle, console, entrance
+    from ratchet.app.running import engine, run_live
+    from ratchet.app.serving import bundle, console, entrance
 
     place = home(args)
     with engine(place) as running:

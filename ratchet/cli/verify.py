@@ -13,17 +13,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ratchet.cli.errors import Exit, Fault
-from ratchet.cli.home import home
-from ratchet.cli.output import plain, print_json, reason_lines, shown
+from ratchet.app.errors import Exit, Fault
+from ratchet.app.home import home
+from ratchet.app.output import plain, print_json, reason_lines, shown
 from ratchet.event import Json
 
 if TYPE_CHECKING:
-    from ratchet.appraise import Verdict
-    from ratchet.cli.evidence_file import EvidenceFile
-    from ratchet.collateral import Collateral, Root
+    from ratchet.app.evidence_file import EvidenceFile
+    from ratchet.collateral import Collateral
     from ratchet.evidence import Evidence, Proof
-    from ratchet.policy import Policy
+    from ratchet.policy.appraise import Verdict
+    from ratchet.policy.policy import Policy
+    from ratchet.x509.anchor import Root
 
 EPILOG = """Examples: ratchet verify quote.bin --collateral tcb.json --at 2025-06-20T10:00:35Z
           base64 -d quote.b64 | ratchet verify - --json
@@ -58,8 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, appraise and show each; exit by the worst of them."""
-    from ratchet.cli.composition import known_collateral, policy, roots
-    from ratchet.cli.evidence_file import read, read_evidence
+    from ratchet.app.composition import known_collateral, policy, roots
+    from ratchet.app.evidence_file import read, read_evidence
     from ratchet.evidence import Evidence
 
     place = home(args)
@@ -98,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _ear(args: argparse.Namespace, endorsements: tuple[bytes, ...], challenge: bytes | None) -> Exit:
     """A token for one piece of evidence, signed with the keys of the data directory: the token alone is printed."""
-    from ratchet.cli.evidence_file import read, read_evidence
-    from ratchet.cli.relying import RelyingParties
+    from ratchet.app.evidence_file import read, read_evidence
+    from ratchet.app.relying import RelyingParties
     from ratchet.ear import PROOF_AUDIENCE
     from ratchet.evidence import Evidence
     from ratchet.evidence.freshness import MIN_CHALLENGE
@@ -128,8 +129,8 @@ def _ear(args: argparse.Namespace, endorsements: tuple[bytes, ...], challenge: b
 
 
 def _only_file(args: argparse.Namespace) -> EvidenceFile:
-    from ratchet.cli.evidence_file import read_evidence
-    from ratchet.cli.vouching import check_name
+    from ratchet.app.evidence_file import read_evidence
+    from ratchet.app.vouching import check_name
 
     check_name(args.vouch)
     if len(args.files) != 1:
@@ -139,7 +140,7 @@ def _only_file(args: argparse.Namespace) -> EvidenceFile:
 
 def _vouch(args: argparse.Namespace, evidence: Evidence, collateral: Collateral, at: datetime) -> Exit:
     """Reference values for what it measured: they alone are printed."""
-    from ratchet.cli.vouching import reference_values, toml
+    from ratchet.app.vouching import reference_values, toml
     from ratchet.evidence import verify
 
     values = reference_values(verify(evidence, collateral, at), args.files[0])
@@ -159,8 +160,8 @@ def _one(
     at: datetime,
 ) -> Exit:
     """Verify, appraise and show one piece of evidence."""
-    from ratchet.appraise import appraise
     from ratchet.evidence import verify
+    from ratchet.policy.appraise import appraise
 
     proof = verify(evidence, collateral.judging_by(policy.evaluations()), at)
     verdict = appraise(proof, policy, at)
@@ -232,7 +233,7 @@ def _by_number(item: tuple[str, Json]) -> tuple[str, int]:
 
 
 def _add(collateral: Collateral, name: str, trusted: tuple[Root, ...]) -> None:
-    from ratchet.cli.evidence_file import read
+    from ratchet.app.evidence_file import read
     from ratchet.collateral import UnknownDocument, parse
 
     try:
@@ -248,9 +249,9 @@ def _policy(name: str) -> Policy:
     import json
     import tomllib
 
-    from ratchet.cli.configuration import in_words
-    from ratchet.cli.evidence_file import read
-    from ratchet.policy import Policy
+    from ratchet.app.configuration import in_words
+    from ratchet.app.evidence_file import read
+    from ratchet.policy.policy import Policy
 
     text = read(name)
     try:

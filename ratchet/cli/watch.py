@@ -6,9 +6,9 @@ import argparse
 import sys
 import time
 
-from ratchet.cli.errors import Exit
-from ratchet.cli.home import home
-from ratchet.cli.output import plain, print_json
+from ratchet.app.errors import Exit
+from ratchet.app.home import home
+from ratchet.app.output import plain, print_json
 from ratchet.event import Event, stamp
 from ratchet.words import summary
 

@@ -14,49 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-
 from ratchet.event import BlobId
 from ratchet.reason import Reason
-
-
-class Vendor(StrEnum):
-    """Whose root it is."""
-
-    INTEL = "intel"
-    AMD = "amd"
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """What a verdict names of the trust anchor that it rests on.
-
-    Attributes:
-        name: unique among the trusted: `Intel SGX Root CA`, `ARK-Milan`, `Simulated ARK-Milan`.
-        vendor: whose formats it may vouch for.
-        fingerprint: SHA-256 of the root certificate, hex.
-        simulated: not a vendor's own: shown wherever a verdict rests on it.
-    """
-
-    name: str
-    vendor: Vendor
-    fingerprint: str
-    simulated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Root(Anchor):
-    """A trust anchor.
-
-    Attributes:
-        der: the root certificate.
-        key: its public key.
-        source: where the certificate was published, or the configuration key that added it.
-    """
-
-    der: bytes
-    key: CertificatePublicKeyTypes
-    source: str
+from ratchet.x509.anchor import Root
 
 
 class Kind(StrEnum):

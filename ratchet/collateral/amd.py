@@ -13,8 +13,13 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ratchet import der
-from ratchet.certificate import (
+from ratchet.collateral import Kind, Known
+from ratchet.collateral.roots import known_signers, remember
+from ratchet.event import BlobId, digest
+from ratchet.reason import Reason
+from ratchet.x509 import der
+from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.chain import (
     BadCertificate,
     Certificate,
     Memo,
@@ -28,10 +33,6 @@ from ratchet.certificate import (
     root_certificate,
     signed_by,
 )
-from ratchet.collateral import Kind, Known, Root, Vendor
-from ratchet.collateral.roots import known_signers, remember
-from ratchet.event import BlobId, digest
-from ratchet.reason import Reason
 
 MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes of one document. Chains are below 8 KiB; a revocation list may grow."""

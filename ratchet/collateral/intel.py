@@ -13,7 +13,13 @@ from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ratchet.certificate import (
+from ratchet.collateral import Kind, Known, pcs
+from ratchet.collateral.roots import known_issuers, remember
+from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
+from ratchet.event import BlobId, Json, digest, parse_time
+from ratchet.reason import Reason
+from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.chain import (
     Algorithm,
     BadCertificate,
     Certificate,
@@ -29,11 +35,6 @@ from ratchet.certificate import (
     root_certificate,
     signed_by,
 )
-from ratchet.collateral import Kind, Known, Root, Vendor, pcs
-from ratchet.collateral.roots import known_issuers, remember
-from ratchet.collateral.tcb import ModuleLevel, TcbLevel, match, match_module
-from ratchet.event import BlobId, Json, digest, parse_time
-from ratchet.reason import Reason
 
 __all__ = [
     "Crl",

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from ratchet.certificate import BadCertificate, pem_blocks
 from ratchet.event import Json
+from ratchet.x509.chain import BadCertificate, pem_blocks
 
 MAX_DOCUMENT = 4 * 1024 * 1024
 MAX_PLATFORMS = 256

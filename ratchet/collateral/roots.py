@@ -12,8 +12,8 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from ratchet.certificate import BadCertificate, Certificate, Memo, path, read_certificate, root_certificate
-from ratchet.collateral import Root, Vendor
+from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.chain import BadCertificate, Certificate, Memo, path, read_certificate, root_certificate
 
 _SHIPPED: tuple[tuple[str, Vendor, str, str, str], ...] = (
     (
@@ -165,7 +165,7 @@ def known_signers() -> tuple[Certificate, ...]:
 
 @cache
 def known_links() -> Mapping[object, object]:
-    """What `ratchet.certificate.path` keeps in its memo, for the shipped issuers: read, and linked to their root.
+    """What `ratchet.x509.chain.path` keeps in its memo, for the shipped issuers: read, and linked to their root.
 
     They are pinned by their fingerprints, so checking their signatures once in a process is checking them always.
     """

@@ -1,6 +1,6 @@
 """Evidence and what verifying it gives: claims, proof steps, TCB status. One module per format beside this one.
 
-`verify` answers "is it genuine?" and nothing else; whether it is good enough is `ratchet.appraise`'s business.
+`verify` answers "is it genuine?" and nothing else; whether it is good enough is `ratchet.policy.appraise`'s business.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ratchet.event import BlobId, Json, parse_time, stamp
 from ratchet.reason import Reason
 
 if TYPE_CHECKING:
-    from ratchet.collateral import Anchor, Collateral
+    from ratchet.collateral import Collateral
+    from ratchet.x509.anchor import Anchor
 
 MAX_EVIDENCE = 64 * 1024
 """Bytes; the largest real quote with its chain is below 16 KiB, a report with its certificate table below 24 KiB."""
@@ -317,7 +318,7 @@ class Proof:
         Raises:
             ValueError, KeyError: not what `to_data` gave.
         """
-        from ratchet.collateral import Anchor, Vendor
+        from ratchet.x509.anchor import Anchor, Vendor
 
         root = data["root"]
         return cls(

@@ -23,7 +23,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ratchet.certificate import MAX_CHECKS, Checks, Path, as_der
 from ratchet.collateral import Collateral
 from ratchet.event import BlobId, digest
 from ratchet.evidence import Claims, Evidence, Format, Outcome, Proof, Step, StepName, freshness, unreadable
@@ -31,6 +30,7 @@ from ratchet.evidence.dcap_appraisal import Module, judge
 from ratchet.evidence.platform import Platform, chain_step, platform
 from ratchet.evidence.quote import SOURCES, TEE_SGX, TEE_TDX, BadQuote, Quote, read
 from ratchet.reason import Reason
+from ratchet.x509.chain import MAX_CHECKS, Checks, Path, as_der
 
 _ECDSA = ec.ECDSA(SHA256())
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from ratchet.certificate import Certificate, NoPath, Path, root_certificate
 from ratchet.collateral import EVER, Collateral, Kind, Known
 from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo
 from ratchet.collateral.source import fetch
@@ -22,6 +21,7 @@ from ratchet.evidence import Outcome, Step, StepName, TcbStatus
 from ratchet.evidence.platform import BINDING_SOURCE, Platform
 from ratchet.evidence.quote import Quote
 from ratchet.reason import Reason
+from ratchet.x509.chain import Certificate, NoPath, Path, root_certificate
 
 REVOCATION_SOURCE = "RFC 5280, 6.3; Intel SGX DCAP QVL, steps 4.1.2.4.6 and .7"
 COLLATERAL_SOURCE = "Intel PCS API v4; Intel SGX DCAP QVL, steps 4.1.2.4.8 to .11"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ratchet import der
-from ratchet.der import BadDer
-from ratchet.x509 import Certificate
+from ratchet.x509 import der
+from ratchet.x509.certificate import Certificate
+from ratchet.x509.der import BadDer
 
 SGX_EXTENSION = "1.2.840.113741.1.13.1"
 

@@ -15,7 +15,16 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ratchet.certificate import (
+from ratchet.collateral import Collateral
+from ratchet.collateral.roots import known_issuers, remember
+from ratchet.event import stamp
+from ratchet.evidence import Outcome, Step, StepName
+from ratchet.evidence.pck import SGX_EXTENSION, Pck
+from ratchet.evidence.pck import read as read_pck
+from ratchet.evidence.quote import PCK_CHAIN, PCK_LEAF, Quote
+from ratchet.reason import Reason
+from ratchet.x509.anchor import Vendor
+from ratchet.x509.chain import (
     Algorithm,
     BadCertificate,
     Certificate,
@@ -28,15 +37,7 @@ from ratchet.certificate import (
     read_chain,
     signed_by,
 )
-from ratchet.collateral import Collateral, Vendor
-from ratchet.collateral.roots import known_issuers, remember
-from ratchet.der import BadDer
-from ratchet.event import stamp
-from ratchet.evidence import Outcome, Step, StepName
-from ratchet.evidence.pck import SGX_EXTENSION, Pck
-from ratchet.evidence.pck import read as read_pck
-from ratchet.evidence.quote import PCK_CHAIN, PCK_LEAF, Quote
-from ratchet.reason import Reason
+from ratchet.x509.der import BadDer
 
 CHAIN_SOURCE = "Intel SGX PCK Certificate and CRL Profile Specification; RFC 5280, 6.1"
 BINDING_SOURCE = "Intel SGX DCAP QVL, steps 4.1.2.4.11 to .15"

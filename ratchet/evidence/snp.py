@@ -26,7 +26,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from ratchet.certificate import (
+from ratchet.collateral import Collateral, Kind, Known, Memo, amd
+from ratchet.collateral.roots import known_signers
+from ratchet.event import BlobId, digest, stamp
+from ratchet.evidence import Claims, Evidence, Field, Format, Outcome, Proof, Step, StepName, freshness, snp_report
+from ratchet.evidence.snp_report import SIGNED, SIZE, SPEC, VERSIONS, SnpReport
+from ratchet.reason import Reason
+from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.chain import (
     MAX_CHECKS,
     BadCertificate,
     Certificate,
@@ -37,12 +44,6 @@ from ratchet.certificate import (
     path,
     root_certificate,
 )
-from ratchet.collateral import Collateral, Kind, Known, Memo, Root, Vendor, amd
-from ratchet.collateral.roots import known_signers
-from ratchet.event import BlobId, digest, stamp
-from ratchet.evidence import Claims, Evidence, Field, Format, Outcome, Proof, Step, StepName, freshness, snp_report
-from ratchet.evidence.snp_report import SIGNED, SIZE, SPEC, VERSIONS, SnpReport
-from ratchet.reason import Reason
 
 MAX_TABLE_ENTRIES = 16
 """Of a guest certificate table; real ones have three or four."""

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ratchet import query_sql
 from ratchet.event import BlobId, Json, stamp
 from ratchet.ports import Page, Record
-from ratchet.query import Query, parse
+from ratchet.query import sql as query_sql
+from ratchet.query.language import Query, parse
 from streams.sqlite import COLUMNS, to_record
 from streams.sqlite_file import connect, sound
 from streams.topology import TOPICS
@@ -292,8 +292,8 @@ class SqliteReader:
         """Records that match, by time, newest first. A query that is none raises at once, not at the first record.
 
         Raises:
-            ratchet.query.BadQuery: not a query; says where.
-            ratchet.query.TooCostly: a query that is too costly, or took longer than `seconds`.
+            ratchet.query.language.BadQuery: not a query; says where.
+            ratchet.query.language.TooCostly: a query that is too costly, or took longer than `seconds`.
         """
         return self._found(parse(query), _bounded(limit), seconds)
 

@@ -15,7 +15,7 @@ from ratchet.event import Event, Json, stamp
 from ratchet.ports import Refused
 
 if TYPE_CHECKING:
-    from ratchet.sigma.rule import Rule
+    from ratchet.detect.sigma.rule import Rule
 
 ECS_VERSION = "9.0.0"
 """Pinned: a field is only used if this version has it. Raise it with docs/siem.md and its test."""

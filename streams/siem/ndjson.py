@@ -19,7 +19,7 @@ from streams.siem.ecs import Mapper, with_head
 from streams.stores.durable import held, sync_folder
 
 if TYPE_CHECKING:
-    from ratchet.sigma.rule import Rule
+    from ratchet.detect.sigma.rule import Rule
 
 _ID = re.compile(rb'\{"event":\{"id":"([0-9a-f]{64})"')
 """How every line of ours begins, so that ids are found without parsing a file of any size."""

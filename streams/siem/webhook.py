@@ -25,7 +25,7 @@ from streams.endpoint import checked, shown
 from streams.siem.ecs import Mapper, with_head
 
 if TYPE_CHECKING:
-    from ratchet.sigma.rule import Rule
+    from ratchet.detect.sigma.rule import Rule
 
 TIMEOUT = 15.0
 """Seconds for one delivery; the specification asks for 15 to 30."""

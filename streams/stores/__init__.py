@@ -51,7 +51,7 @@ def local(
         ValueError: the URL may not be spoken to.
     """
     # wasmtime, dulwich and httpx are not loaded by those who only want another module of this package.
-    from streams.ear_keys import EarKeys
+    from streams.stores.ear_keys import EarKeys
     from streams.stores.keys import BundleKey
     from streams.stores.opa import OpaStore
     from streams.stores.rego import Prover, RegoInProcess

@@ -4,7 +4,7 @@
 # names them: policy (hash of the policy that it wants applied; else the store's own) and evaluation (Intel's, the least).
 # Nothing that a caller says of the machine counts: only what the token says, once its signature is proven.
 # data.ratchet_keys: jwks (JSON text) and kids. data.ratchet_policy: tenant, policy (hash), and the floors by family, which
-# mean what ratchet/floor.py says they mean; a test holds the two against each other. Numbers are told from other types
+# mean what ratchet/policy/floor.py says they mean; a test holds the two against each other. Numbers are told from other types
 # before they are compared, because Rego orders values of different types: the text "1" is greater than the number 24.
 #
 # What is negated is always a rule or a function of values that are there: in OPA `not f(input.x)` is undefined, not

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from ratchet.event import Json, stamp
-from ratchet.policy import Policy
+from ratchet.policy.policy import Policy
 from ratchet.ports import Intent, Refused
 
 MAX_DATA = 16 * 1024 * 1024

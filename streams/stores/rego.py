@@ -16,8 +16,8 @@ from datetime import datetime
 from functools import cache
 from typing import Protocol
 
-from ratchet import floor as floors
 from ratchet.event import Json
+from ratchet.policy import floor as floors
 from ratchet.ports import Drifted, Receipt, Samples, Written
 from streams.stores.layout import KEYS, RULES
 from streams.stores.layout import policy as source

@@ -1,6 +1,6 @@
 """Samples as a store is asked them: claims become tokens for `urn:ratchet:proof`, signed as any other token is.
 
-A sample is a machine as `ratchet.simulate.samples` gives it. `genuine: false` gives a token that another key signed:
+A sample is a machine as `policy.simulate.samples` gives it. `genuine: false` gives a token that another key signed:
 to a store, a forgery. `status` is what appraisal made of everything but the floor; `fault` is what is wrong with an
 otherwise good token (`FAULTS`).
 """

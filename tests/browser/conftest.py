@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from dashboards.console import app, serve
 from dashboards.console.guard import LoginToken
-from ratchet.cli import http_server
+from ratchet.app import http_server
 
 SIZES = {"laptop": (1280, 800), "wall": (1920, 1080), "phone": (390, 844)}
 

@@ -12,13 +12,13 @@ from collectors.simulated.drive import drive
 from collectors.simulated.policy import reference_values
 from collectors.simulated.vendor import Vendor
 from ratchet import advisory
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers, public_key
-from ratchet.cli import assets
+from ratchet.app import assets
 from ratchet.collateral.roots import vendor_roots
+from ratchet.detect.ruleset import load
 from ratchet.event import Event, Json, delivery_id
-from ratchet.sigma import load
-from ratchet.simulate import Bounds
+from ratchet.policy.appraise import Policy
+from ratchet.policy.simulate import Bounds
+from ratchet.rollout.approval import Approvers, public_key
 from streams.archive.sqlite import SqliteReader
 from streams.clock import tick
 from streams.embedded import Embedded

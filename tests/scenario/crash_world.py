@@ -16,13 +16,14 @@ from collectors.simulated.delivery import Delivery
 from collectors.simulated.policy import reference_values
 from collectors.simulated.scenario import Scenario, parse
 from collectors.simulated.vendor import Vendor
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers
-from ratchet.cli.assets import rules
+from ratchet.app.assets import rules
+from ratchet.detect.ruleset import load
+from ratchet.detect.sigma import RuleSet
 from ratchet.event import Event
+from ratchet.policy.appraise import Policy
+from ratchet.policy.simulate import Bounds
 from ratchet.ports import Notifier
-from ratchet.sigma import RuleSet, load
-from ratchet.simulate import Bounds
+from ratchet.rollout.approval import Approvers
 from streams import stores
 from streams.clock import tick
 from streams.embedded import Embedded, Sinks

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from dulwich.repo import Repo
 
+from ratchet.app.decisions import whoami
+from ratchet.app.home import Home
+from ratchet.app.output import short
+from ratchet.app.running import drain
 from ratchet.cli import approve
-from ratchet.cli.decisions import whoami
-from ratchet.cli.home import Home
 from ratchet.cli.main import COMMANDS, main
-from ratchet.cli.output import short
-from ratchet.cli.running import drain
 from ratchet.event import digest
 
 Run = tuple[int, str, str]

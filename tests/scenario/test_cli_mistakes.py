@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.cli.composition import stores
-from ratchet.cli.errors import Fault
-from ratchet.cli.home import Home
+from ratchet.app.composition import stores
+from ratchet.app.errors import Fault
+from ratchet.app.home import Home
+from ratchet.app.running import drain, engine
 from ratchet.cli.main import main
-from ratchet.cli.running import drain, engine
 from streams.embedded import Claim
 
 Capture = pytest.CaptureFixture[str]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ratchet.cli.home import Home
+from ratchet.app.home import Home
+from ratchet.app.running import drain
 from ratchet.cli.main import main
-from ratchet.cli.running import drain
 from streams.stores.git import GitStore
 from streams.stores.rego import RegoInProcess
 
@@ -141,8 +141,8 @@ def test_a_private_key_that_others_may_read_is_refused(place: Path, ratchet: Cal
     code, _, err = ratchet("approve", proposal["proposal"]["proposal"], "--as", key.stem, "--reason", "x", "--yes")
     assert code == 4, err
     assert "(key-open)" in err or "(not-asked-for)" in err
-    from ratchet.cli.errors import Fault
-    from ratchet.cli.key_file import read_key
+    from ratchet.app.errors import Fault
+    from ratchet.app.key_file import read_key
 
     with pytest.raises(Fault, match="others than its owner"):
         read_key(key)

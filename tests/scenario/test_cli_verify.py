@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from real_evidence import items
 
-from ratchet.appraise import appraise
-from ratchet.cli.evidence_file import decode
+from ratchet.app.evidence_file import decode
 from ratchet.cli.main import main
-from ratchet.policy import NAMEABLE, Policy
+from ratchet.policy.appraise import appraise
+from ratchet.policy.policy import NAMEABLE, Policy
 from tests.unit.snp_world import NOW, World
 
 Capture = pytest.CaptureFixture[str]

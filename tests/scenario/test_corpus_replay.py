@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.cli.corpus_replay import Told, replay
-from ratchet.cli.home import Home
+from ratchet.app.home import Home
+from ratchet.conformance.replay import Told, replay
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "corpus-replay.txt"
 

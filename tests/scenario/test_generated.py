@@ -23,13 +23,13 @@ from collectors.simulated.scenario import Scenario, dump, load, parse
 from collectors.simulated.shipped import week
 from collectors.simulated.truth import tiers, truth
 from collectors.simulated.vendor import Vendor
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers
-from ratchet.cli.assets import rules
+from ratchet.app.assets import rules
+from ratchet.detect.ruleset import load as load_rules
 from ratchet.event import Json
+from ratchet.policy.appraise import Policy
+from ratchet.policy.simulate import Bounds
 from ratchet.ports import Record
-from ratchet.sigma import load as load_rules
-from ratchet.simulate import Bounds
+from ratchet.rollout.approval import Approvers
 from streams.clock import tick
 from streams.embedded import Embedded
 from streams.pipeline import Settings, stages

@@ -11,10 +11,10 @@ from collectors.simulated.deliveries import deliveries
 from collectors.simulated.delivery import DeliveryKind
 from collectors.simulated.shipped import week
 from collectors.simulated.vendor import Vendor
-from ratchet.appraise import Policy, appraise
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.evidence import Evidence, verify
+from ratchet.policy.appraise import Policy, appraise
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.appraise import Policy, appraise
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import parse_time
 from ratchet.evidence import MAX_EVIDENCE, Claims, Evidence, Format, Proof, verify
+from ratchet.policy.appraise import Policy, appraise
 from ratchet.standing import Tier
 
 MUTATIONS = 10_000

@@ -24,11 +24,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ratchet.app import running, serving
+from ratchet.app.home import Home
+from ratchet.app.usage import parser_of
 from ratchet.cli import demo as demo_command
-from ratchet.cli import running, serving
-from ratchet.cli.home import Home
-from ratchet.cli.main import main
-from ratchet.cli.usage import parser_of
+from ratchet.cli.main import main, module_of
 from ratchet.event import BlobId, digest
 from tests.printed_commands import ROOT, Printed, printed
 from tests.unit import snp_world
@@ -252,7 +252,7 @@ def assert_runs_elsewhere(command: str) -> None:
 
 def assert_names_something(words: list[str]) -> None:
     """The command exists, and each option that is named."""
-    _, parser = parser_of(words[0])
+    parser = parser_of(words[0], module_of(words[0]))
     said = parser.format_help()
     for word in words[1:]:
         assert word in said, f"ratchet {words[0]} has no {word}"

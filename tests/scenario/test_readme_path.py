@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ratchet.cli import serving
-from ratchet.cli.home import Home
+from ratchet.app import serving
+from ratchet.app.home import Home
+from ratchet.app.running import drain
 from ratchet.cli.main import main
-from ratchet.cli.running import drain
 from ratchet.event import digest
 
 TOKEN = "a-token-of-the-tests"

@@ -23,11 +23,11 @@ from rego_claims import REVIEWED, seen, wanted, worlds
 from tokens import AUDIENCE, ISSUER, NOW, SECONDS, Keys
 
 from ratchet.event import Event, derived_id
-from ratchet.floor import AmdFloor, Minimum
+from ratchet.policy.floor import AmdFloor, Minimum
 from ratchet.ports import Drifted, Intent, Plan, Receipt, Record, Samples, Unreachable, Written
-from streams.ear_keys import EarKeys
 from streams.push import Push
 from streams.stores.bundle import contents, pack
+from streams.stores.ear_keys import EarKeys
 from streams.stores.git import GitStore
 from streams.stores.keys import BundleKey
 from streams.stores.layout import DATA, files_of, served

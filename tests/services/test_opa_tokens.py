@@ -15,7 +15,7 @@ from test_opa import POLICY, TOKEN, running
 
 from ratchet import ear
 from ratchet.event import Json
-from ratchet.floor import from_data
+from ratchet.policy.floor import from_data
 from streams.stores.layout import DATA, files_of, policy_hash, served
 from streams.stores.samples import OneKey, keys_file
 

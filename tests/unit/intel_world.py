@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from ratchet.collateral import Collateral, Known, Root, Vendor, parse
+from ratchet.collateral import Collateral, Known, parse
 from ratchet.collateral.roots import root_from
 from ratchet.evidence import Evidence, Outcome, Proof, Step, StepName, verify
+from ratchet.x509.anchor import Root, Vendor
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MADE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from ratchet.collateral import Collateral, Root, Vendor, amd
+from ratchet.collateral import Collateral, amd
 from ratchet.collateral.roots import root_from
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, verify
+from ratchet.x509.anchor import Root, Vendor
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MADE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 from test_correlate import HOUR, MILAN, NOON, forged, signal
 from test_correlate_trust import APPROVER, approving, standing
 
-from ratchet.cli import decisions
-from ratchet.cli.errors import Fault
+from ratchet.app import decisions
+from ratchet.app.errors import Fault
 from ratchet.event import Event
 from ratchet.ports import Record
 

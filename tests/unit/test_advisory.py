@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ratchet.advisory import MAX_DOCUMENT, MEDIA_TYPE, Advisory, BadAdvisory, combined, parse, shipped
 from ratchet.collateral import UnknownDocument
 from ratchet.event import canonical, digest
-from ratchet.floor import Minimum, is_open, shortfalls
-from ratchet.tighten import attainable, tightens
+from ratchet.policy.floor import Minimum, is_open, shortfalls
+from ratchet.policy.tighten import attainable, tightens
 
 GOOD: dict[str, Any] = {
     "format": MEDIA_TYPE,

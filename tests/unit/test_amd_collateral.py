@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snp_world import DAY, MADE, NOW, World
 
-from ratchet.certificate import BadCertificate, Certificate, RevocationList
-from ratchet.collateral import Kind, Known, UnknownDocument, Vendor, amd, parse
+from ratchet.collateral import Kind, Known, UnknownDocument, amd, parse
 from ratchet.collateral.roots import known_signers, root_from, vendor_roots
+from ratchet.x509.anchor import Vendor
+from ratchet.x509.chain import BadCertificate, Certificate, RevocationList
 
 MILAN, TURIN = World("Milan"), World("Turin")
 ARKS = tuple(root for root in vendor_roots() if root.vendor is Vendor.AMD)

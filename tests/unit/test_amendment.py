@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ratchet.amendment import differences, lasts, tightens, widened
-from ratchet.appraise import Policy
-from ratchet.enrolment import Rules
-from ratchet.grace import Grace
-from ratchet.policy import required
-from ratchet.reference import ReferenceSet
+from ratchet.policy.amendment import differences, lasts, tightens, widened
+from ratchet.policy.appraise import Policy
+from ratchet.policy.enrolment import Rules
+from ratchet.policy.grace import Grace
+from ratchet.policy.policy import required
+from ratchet.policy.reference import ReferenceSet
 
 IMAGE, OTHER, BAD = "ab" * 48, "cd" * 48, "ba" * 48
 

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.appraise import (
+from ratchet.collateral.tcb import ModuleLevel, TcbLevel, converge
+from ratchet.event import BlobId, canonical
+from ratchet.evidence import Claims, Format, Outcome, Proof, Step, StepName, TcbStatus
+from ratchet.policy.appraise import (
     CONFIGURATION,
     EAR_PROFILE,
     EXECUTABLES,
@@ -23,15 +26,12 @@ from ratchet.appraise import (
     Recognition,
     Verdict,
 )
-from ratchet.appraise import appraise as core
-from ratchet.collateral.tcb import ModuleLevel, TcbLevel, converge
-from ratchet.enrolment import Rules
-from ratchet.event import BlobId, canonical
-from ratchet.evidence import Claims, Format, Outcome, Proof, Step, StepName, TcbStatus
-from ratchet.floor import AmdFloor, IntelFloor, Minimum, open_floor
-from ratchet.provenance import Provenance
+from ratchet.policy.appraise import appraise as core
+from ratchet.policy.enrolment import Rules
+from ratchet.policy.floor import AmdFloor, IntelFloor, Minimum, open_floor
+from ratchet.policy.provenance import Provenance
+from ratchet.policy.reference import ReferenceSet
 from ratchet.reason import Reason
-from ratchet.reference import ReferenceSet
 from ratchet.standing import Tier
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

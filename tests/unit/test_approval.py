@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.approval import VERBS, Approvers, message, objection, proposal_hash, sign
+from ratchet.rollout.approval import VERBS, Approvers, message, objection, proposal_hash, sign
 
 ADA, BOB = bytes(range(32)), bytes(range(1, 33))
 

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_correlate import shipped, signal
 
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers, DecisionKeys
-from ratchet.cli.composition import known_collateral
-from ratchet.cli.home import Home
+from ratchet.app.composition import known_collateral
+from ratchet.app.home import Home
 from ratchet.collateral.roots import vendor_roots
-from ratchet.correlate.engine import Correlator
+from ratchet.detect.engine import Correlator
 from ratchet.event import Event, canonical, derived_id, parse_time, stamp
-from ratchet.simulate import Bounds
+from ratchet.policy.appraise import Policy
+from ratchet.policy.simulate import Bounds
+from ratchet.rollout.approval import Approvers, DecisionKeys
 from streams.clock import tick
 from streams.correlate import Correlate
 from streams.decide import Decide

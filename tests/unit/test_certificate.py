@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intel_world import DAY, MADE, NOW, World, certificate, integer, key, name_of, oid, pem, tlv
 
-from ratchet import der
-from ratchet.certificate import (
+from ratchet.collateral.roots import BadRoot, root_from, vendor_roots
+from ratchet.x509 import der
+from ratchet.x509.anchor import Vendor
+from ratchet.x509.chain import (
     BadCertificate,
     Certificate,
     NoPath,
@@ -32,8 +34,6 @@ from ratchet.certificate import (
     read_crl,
     signed_by,
 )
-from ratchet.collateral import Vendor
-from ratchet.collateral.roots import BadRoot, root_from, vendor_roots
 
 ROOT = certificate("root", "root", ca=True, path_length=1)
 CA = certificate("ca", "root", ca=True, path_length=0)

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from test_appraise import AT, POLICY, codes, proof
 
-from ratchet.appraise import IDENTITY, Circumstances, Recognition, appraise
-from ratchet.enrolment import Rules
 from ratchet.evidence import Outcome
+from ratchet.policy.appraise import IDENTITY, Circumstances, Recognition, appraise
+from ratchet.policy.enrolment import Rules
 from ratchet.standing import Tier
 
 HOUR = timedelta(hours=1)

@@ -12,9 +12,9 @@ import pytest
 import snp_world
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ratchet.cli.home import Home
+from ratchet.app.home import Home
+from ratchet.app.running import drain
 from ratchet.cli.main import main
-from ratchet.cli.running import drain
 from ratchet.event import Event, delivery_id
 from streams.archive.sqlite import SqliteReader
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.cli.composition import policy
-from ratchet.cli.configuration import load, markdown, schema
-from ratchet.cli.errors import Fault
-from ratchet.cli.home import Home
-from ratchet.cli.running import drain
-from ratchet.floor import AmdFloor, Minimum
-from ratchet.provenance import Provenance
+from ratchet.app.composition import policy
+from ratchet.app.configuration import load, markdown, schema
+from ratchet.app.errors import Fault
+from ratchet.app.home import Home
+from ratchet.app.running import drain
+from ratchet.policy.floor import AmdFloor, Minimum
+from ratchet.policy.provenance import Provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 

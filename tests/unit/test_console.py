@@ -14,9 +14,9 @@ import pytest
 from console_world import HOST, HOSTILE, NOON, OPERATOR, Browser, Fleet, Memory, reason
 
 from dashboards.console import app, guard, live, phrases
-from ratchet.approval import DecisionKeys, decision_objection, public_key
 from ratchet.event import digest, stamp
 from ratchet.ports import Record
+from ratchet.rollout.approval import DecisionKeys, decision_objection, public_key
 
 
 @pytest.fixture

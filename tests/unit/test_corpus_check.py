@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from snp_world import NOW, World
 
+from ratchet.app.errors import Exit, Fault
 from ratchet.cli.corpus import check_file, exit_of, report_json, report_text
-from ratchet.cli.corpus_check import NOT_OURS, BadManifest, Report, check
-from ratchet.cli.errors import Exit, Fault
 from ratchet.cli.main import main
 from ratchet.collateral.roots import vendor_roots
+from ratchet.conformance.check import NOT_OURS, BadManifest, Report, check
 from ratchet.event import Json, stamp
 
 OURS = ["sgx-quote", "tdx-quote", "snp-report", "intel-collateral"]

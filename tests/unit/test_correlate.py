@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from ratchet import sigma
-from ratchet.approval import DecisionKeys, public_key
-from ratchet.approval import decision as signed_decision
-from ratchet.cli import assets
-from ratchet.correlate import firmware
+from ratchet.app import assets
+from ratchet.detect import firmware, ruleset
+from ratchet.detect.sigma import RuleSet
 from ratchet.event import Event, Json, digest, stamp
 from ratchet.ports import Record
-from ratchet.sigma import RuleSet
+from ratchet.rollout.approval import DecisionKeys, public_key
+from ratchet.rollout.approval import decision as signed_decision
 from streams.correlate import Correlate
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -28,7 +27,7 @@ MILAN = {"reported.bl": 4, "reported.snp": 24, "current.snp": 24, "committed.snp
 
 @cache
 def shipped() -> RuleSet:
-    return sigma.load(assets.rules())
+    return ruleset.load(assets.rules())
 
 
 class Kept:
@@ -735,7 +734,7 @@ def test_people_tune_the_limits_in_the_rule_files() -> None:
     silent, burst = "rules/evidence/machine-silent.yml", "rules/evidence/failure-burst.yml"
     files[silent] = files[silent].replace("after: 12h", "after: 2h")
     files[burst] = files[burst].replace("machines: 5", "machines: 2").replace("by: cloud.region", "by: service.name")
-    world = World(sigma.load(files))
+    world = World(ruleset.load(files))
     world.hears(signal(), forged("n02"), forged("n03"))
     world.ticks(NOON + 3 * HOUR)
     assert {"machine-silent chip:n01", "failure-burst name:payments"} <= set(world.alerts())
@@ -752,7 +751,7 @@ detection:
   unproven: {event.action: evidence-unproven, labels.stage|startswith: can}
   condition: unproven
 """
-    world = World(sigma.load({"rules/evidence/canary-unproven.yml": own}))
+    world = World(ruleset.load({"rules/evidence/canary-unproven.yml": own}))
     world.hears(signal(genuine=False, labels={"stage": "canary"}, reasons=["no_endorsement_key"]))
     [alert] = world.alerts().values()
     assert (alert["rule"], alert["title"]) == ("canary-unproven", "Canary guests fail their proof")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from test_correlate import NOON, World, forged, signal
 
-from ratchet.correlate import forgetting, sender_limit
+from ratchet.detect import forgetting, sender_limit
 
 DAY = timedelta(days=1)
 AGENT, OTHER = "/collectors/http/agent-7", "/collectors/http/agent-8"

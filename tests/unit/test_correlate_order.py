@@ -23,7 +23,7 @@ from test_correlate import (
     tick,
 )
 
-from ratchet.correlate.alerts import alert_id
+from ratchet.detect.alerts import alert_id
 from ratchet.event import Event, canonical, parse_time
 from ratchet.ports import Record
 from streams.correlate import Correlate

@@ -23,14 +23,14 @@ from test_correlate import (
     tick,
 )
 
-from ratchet.approval import DecisionKeys, public_key
-from ratchet.approval import decision as signed_decision
-from ratchet.correlate import firmware, observation
+from ratchet.detect import firmware, observation
 from ratchet.event import Event, stamp
 from ratchet.evidence import Outcome, StepName
 from ratchet.guest import guest_of
-from ratchet.policy import Policy
+from ratchet.policy.policy import Policy
 from ratchet.ports import Record
+from ratchet.rollout.approval import DecisionKeys, public_key
+from ratchet.rollout.approval import decision as signed_decision
 from ratchet.standing import GUEST_COUNTS
 from streams.correlate import Correlate
 

@@ -13,15 +13,15 @@ import pytest
 from test_appraise import SNP, proof
 
 from ratchet import advisory
-from ratchet.appraise import Policy
-from ratchet.approval import DecisionKeys, decision, proposal_hash, public_key
 from ratchet.collateral import parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import BlobId, Event, canonical, derived_id, digest, stamp
-from ratchet.floor import from_data, shortfalls
+from ratchet.policy.appraise import Policy
+from ratchet.policy.floor import from_data, shortfalls
+from ratchet.policy.reference import ReferenceSet
+from ratchet.policy.simulate import Bounds
 from ratchet.ports import Record
-from ratchet.reference import ReferenceSet
-from ratchet.simulate import Bounds
+from ratchet.rollout.approval import DecisionKeys, decision, proposal_hash, public_key
 from streams.decide import Decide
 from streams.embedded import Kept
 

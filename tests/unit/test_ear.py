@@ -20,19 +20,19 @@ from snp_world import World as Vendor
 from collectors.delivery import accept_document
 from collectors.http import Entrance, Sender
 from ratchet import ear
-from ratchet.cli.composition import configured_policy
-from ratchet.cli.home import Home
-from ratchet.cli.relying import RelyingParties
+from ratchet.app.composition import configured_policy
+from ratchet.app.home import Home
+from ratchet.app.relying import RelyingParties
 from ratchet.event import Event, canonical, digest
 from ratchet.evidence import Evidence
-from ratchet.floor import AmdFloor, Minimum
-from ratchet.policy import Policy
+from ratchet.policy.floor import AmdFloor, Minimum
+from ratchet.policy.policy import Policy
+from ratchet.policy.provenance import Provenance
 from ratchet.ports import Record, Unreachable
-from ratchet.provenance import Provenance
 from ratchet.standing import OPEN_ALERT
-from streams.ear_keys import MAX_AGE, PUBLISHED_FIRST, EarKeys
 from streams.embedded import Kept
 from streams.sqlite import Database
+from streams.stores.ear_keys import MAX_AGE, PUBLISHED_FIRST, EarKeys
 from streams.verify import Verify
 
 TOKEN = "a-token-of-some-length"
@@ -205,7 +205,7 @@ def test_no_token_affirms_for_a_nonce_that_the_evidence_does_not_hold_whatever_t
 def test_a_machine_that_is_held_gets_no_affirming_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     hold = {"code": OPEN_ALERT, "cause": "alert-1", "since": "2026-05-01T00:00:00Z", "tier": "warning"}
     known = {"tenant": "default", "recognition": "ours", "holds": [hold]}
-    monkeypatch.setattr("ratchet.cli.relying.standing_of", lambda *_: known)
+    monkeypatch.setattr("ratchet.app.relying.standing_of", lambda *_: known)
     answer = world.verdict()
     assert answer.json()["status"] == "warning"
     assert world.claims(answer)["submods"]["snp"]["ratchet"]["reasons"][0] == "machine_held"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.detect.ruleset import load
 from ratchet.event import Event, derived_id
 from ratchet.ports import Refused, Unreachable
-from ratchet.sigma import load
 from streams.siem.ecs import ECS_VERSION, Mapper
 from streams.siem.ndjson import NdjsonFile
 

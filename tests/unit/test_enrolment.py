@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ratchet import enrolment
-from ratchet.circumstances import Recognition
-from ratchet.enrolment import MAX_NAMES, Asked, Rules, decide, known, recognise
 from ratchet.event import Event, derived_id
+from ratchet.policy import enrolment
+from ratchet.policy.circumstances import Recognition
+from ratchet.policy.enrolment import MAX_NAMES, Asked, Rules, decide, known, recognise
 from streams.embedded import Kept
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -335,7 +335,7 @@ def test_the_disks_room_is_asked_of_the_system(tmp_path: Path, monkeypatch: pyte
     """Below `disk.reserve_mib` nothing is taken, but for what deleted records left free in the file."""
     import shutil
 
-    from ratchet.cli.home import Home
+    from ratchet.app.home import Home
 
     place = Home(tmp_path, {"RATCHET_DISK__RESERVE_MIB": "1"})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 << 20, 9 << 20, 1 << 20))
@@ -356,8 +356,8 @@ def test_an_attack_over_real_sockets_leaves_the_evidence_api_answering(tmp_path:
     import socket
     import threading
 
-    from ratchet.cli import serving
-    from ratchet.cli.home import Home
+    from ratchet.app import serving
+    from ratchet.app.home import Home
 
     (tmp_path / "ratchet.toml").write_text(
         "[entrance]\nlisten = '127.0.0.1:0'\n[entrance.senders.a]\n"

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from ratchet.appraise import Policy, appraise
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
-from ratchet.evaluation import STANDARD_AFTER, choose, recovered
 from ratchet.event import BlobId, Event, derived_id, digest, stamp
 from ratchet.evidence import Evidence, verify
-from ratchet.floor import IntelFloor, floors_from
-from ratchet.grace import Grace, ends
+from ratchet.policy.appraise import Policy, appraise
+from ratchet.policy.evaluation import STANDARD_AFTER, choose, recovered
+from ratchet.policy.floor import IntelFloor
+from ratchet.policy.grace import Grace, ends
+from ratchet.policy.vendor_floors import floors_from
 from ratchet.ports import Record
 from streams.embedded import Kept
 from streams.verify import Verify

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.appraise import Policy
 from ratchet.collateral import Kind, Known, parse
 from ratchet.collateral.intel import TcbInfo
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId, canonical
-from ratchet.floor import (
+from ratchet.policy.appraise import Policy
+from ratchet.policy.floor import (
     ABSTAINS,
     BELOW,
     AmdFloor,
@@ -25,14 +25,14 @@ from ratchet.floor import (
     IntelFloor,
     Minimum,
     floor_hash,
-    floors_from,
     from_data,
     is_open,
     open_floor,
     shortfalls,
 )
-from ratchet.provenance import Provenance
-from ratchet.tighten import attainable, below, edge, same_effect, succeeds, tightens
+from ratchet.policy.provenance import Provenance
+from ratchet.policy.tighten import attainable, below, edge, same_effect, succeeds, tightens
+from ratchet.policy.vendor_floors import floors_from
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 EXACT = Provenance(documents=(BlobId("d" * 64),), pointer="/tcbInfo/tcbLevels", rule="intel.tcb-info/1")

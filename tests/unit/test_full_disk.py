@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collectors.delivery import Delivery, accept
-from ratchet.cli.errors import fault_of
+from ratchet.app.errors import fault_of
 from ratchet.event import Event, derived_id
 from ratchet.ports import NoSpace
 from streams.clock import tick

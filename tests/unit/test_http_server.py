@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ratchet.cli.http_server import Limits, LogLimit, server
+from ratchet.app.http_server import Limits, LogLimit, server
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0
@@ -213,7 +213,7 @@ import os, resource, socket, sys
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from ratchet.cli.http_server import Limits, server
+from ratchet.app.http_server import Limits, server
 listening = socket.create_server(("127.0.0.1", 0))
 async def hello(_): return PlainTextResponse("hello")
 served = server(Starlette(routes=[Route("/", hello)]), Limits(connections=500, per_address=500))

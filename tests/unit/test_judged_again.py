@@ -16,12 +16,12 @@ import intel_world
 import pytest
 import snp_world
 
-from ratchet.appraise import Policy
-from ratchet.approval import DecisionKeys, decision, public_key
-from ratchet.collateral import Root
 from ratchet.event import Event, Json, delivery_id, derived_id, parse_time, stamp
+from ratchet.policy.appraise import Policy
+from ratchet.policy.reference import ReferenceSet
 from ratchet.ports import Record
-from ratchet.reference import ReferenceSet
+from ratchet.rollout.approval import DecisionKeys, decision, public_key
+from ratchet.x509.anchor import Root
 from streams import last_evidence
 from streams import verify as verify_module
 from streams.clock import tick

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from test_appraise import AT, POLICY, SNP, TDX, proof, status
 
 from ratchet import ear
-from ratchet.appraise import Circumstances, Recognition, appraise
 from ratchet.evidence import Outcome, Proof, StepName
-from ratchet.floor import open_floor
+from ratchet.policy.appraise import Circumstances, Recognition, appraise
+from ratchet.policy.floor import open_floor
 from ratchet.ports import Intent
 from ratchet.standing import Tier
 from streams.stores.layout import KEYS, files_of, policy_hash, served

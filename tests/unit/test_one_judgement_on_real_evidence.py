@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from real_evidence import Asked, Item, asked, decides, items, own_floor, policies, reference
 
-from ratchet.circumstances import Recognition
 from ratchet.collateral import Kind, Known
 from ratchet.evidence import Outcome, Proof, StepName
-from ratchet.policy import Policy
+from ratchet.policy.circumstances import Recognition
+from ratchet.policy.policy import Policy
 from ratchet.standing import Tier
 from streams.stores.samples import OneKey
 from tests.scenario.test_mutations import mutations

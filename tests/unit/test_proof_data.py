@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from intel_world import World
 
-from ratchet.appraise import Policy, appraise
 from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Proof, fields, verify
+from ratchet.policy.appraise import Policy, appraise
 
 
 def again(proof: Proof) -> Proof:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ratchet.event import Event, derived_id
 from ratchet.ports import Record
-from ratchet.query import IDENTITIES, MAX_DEPTH, MAX_LENGTH, MAX_TERMS, BadQuery, TooCostly, parse
+from ratchet.query.language import IDENTITIES, MAX_DEPTH, MAX_LENGTH, MAX_TERMS, BadQuery, TooCostly, parse
 from streams.archive.sqlite import SqliteReader
 from streams.sqlite import Database
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ratchet.event import Event, derived_id, digest, stamp
-from ratchet.query import BadQuery
+from ratchet.query.language import BadQuery
 from streams.archive.sqlite import SqliteReader
 from streams.clock import tick
 from streams.sqlite import Database, encode

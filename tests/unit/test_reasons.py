@@ -19,9 +19,9 @@ DOCUMENT = ROOT / "docs" / "reasons.md"
 
 ELSEWHERE = {
     # Made of the names of rules and of the reasons of verdicts, so checked below by themselves.
-    "ratchet/correlate/wording.py",
+    "ratchet/detect/wording.py",
     # Holds, whose codes are in docs/rules.md (test_rules.py).
-    "ratchet/correlate/holds.py",
+    "ratchet/detect/holds.py",
     "ratchet/standing.py",
 }
 
@@ -31,7 +31,10 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
             # The command line's and the rules' own errors have codes and places of another kind.
-            if not name.startswith(("ratchet/cli/", "ratchet/sigma/")) and name not in ELSEWHERE:
+            if (
+                not name.startswith(("ratchet/app/", "ratchet/cli/", "ratchet/conformance/", "ratchet/detect/sigma/"))
+                and name not in ELSEWHERE
+            ):
                 yield name, ast.parse(path.read_text(encoding="utf-8"))
 
 

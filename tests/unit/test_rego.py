@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rego_claims import amd, seen, wanted, worlds
 
-from ratchet.floor import AmdFloor, Minimum, shortfalls
+from ratchet.policy.floor import AmdFloor, Minimum, shortfalls
 from ratchet.ports import Drifted, Intent, Receipt, Samples, Written
 from streams.stores.layout import files_of, served
 from streams.stores.rego import REFUSED, Policy, RegoInProcess, decision_of, probes, prove

@@ -10,17 +10,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet import amendment, sigma
-from ratchet.appraise import Policy
-from ratchet.approval import Approvers, DecisionKeys, decision, proposal_hash, public_key, sign
-from ratchet.cli import assets
+from ratchet.app import assets
+from ratchet.detect import ruleset
 from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stamp
-from ratchet.floor import AmdFloor, Minimum, floor_hash, from_data, is_open, shortfalls
+from ratchet.policy import amendment
+from ratchet.policy.appraise import Policy
+from ratchet.policy.floor import AmdFloor, Minimum, floor_hash, from_data, is_open, shortfalls
+from ratchet.policy.provenance import Provenance, Statement
+from ratchet.policy.reference import ReferenceSet
+from ratchet.policy.simulate import Bounds, samples, simulate
+from ratchet.policy.tighten import tightens
 from ratchet.ports import Record
-from ratchet.provenance import Provenance, Statement
-from ratchet.reference import ReferenceSet
-from ratchet.simulate import Bounds, samples, simulate
-from ratchet.tighten import tightens
+from ratchet.rollout.approval import Approvers, DecisionKeys, decision, proposal_hash, public_key, sign
 from streams.correlate import Correlate
 from streams.embedded import Kept
 from streams.roll_out import RollOut
@@ -335,7 +336,7 @@ def test_a_change_says_of_a_loosening_whose_it_is_how_long_it_lasts_and_who_sign
 
 def test_a_loosening_is_an_open_alert_from_its_sending_until_the_floor_before_is_proved() -> None:
     world = World()
-    correlate, memory = Correlate(sigma.load(assets.rules()), DecisionKeys()), Kept({})
+    correlate, memory = Correlate(ruleset.load(assets.rules()), DecisionKeys()), Kept({})
 
     def alerts() -> list[tuple[str, str]]:
         heard, world.heard = world.heard, []

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.rollout import (
+from ratchet.rollout.advance import (
     TRANSITIONS,
     Approve,
     Begin,

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ratchet import sigma
-from ratchet.cli import assets
-from ratchet.correlate import observation
-from ratchet.sigma import Rule, Vocabulary, cases, detection, options
-from ratchet.sigma import rule as rules
-from ratchet.sigma.reach import ANYTHING, Type
+from ratchet.app import assets
+from ratchet.detect import observation, ruleset, sigma
+from ratchet.detect.sigma import Rule, Vocabulary, cases, detection, options
+from ratchet.detect.sigma import rule as rules
+from ratchet.detect.sigma.reach import ANYTHING, Type
 from ratchet.standing import HOLDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: Mapping[str, str] = assets.rules()
-RULES = sigma.load(FILES)
+RULES = ruleset.load(FILES)
 CONTRACT = {
     "evidence-failed",
     "firmware-rolled-back",
@@ -113,7 +112,7 @@ class TestEveryRule:
                 weaker = {key: value for key, value in search.items() if key != field}
                 changed = {**data, "detection": {**data["detection"], name: weaker}}
                 text = yaml.safe_dump(changed, default_flow_style=False)
-                [looser] = sigma.load({rule.path: text})
+                [looser] = ruleset.load({rule.path: text})
                 assert cases.wrong(looser, told), f"{name}: {field}"
 
     def test_is_still_sigma(self, rule: Rule) -> None:
@@ -200,7 +199,7 @@ def test_the_page_lists_every_modifier() -> None:
 
 def test_the_rule_on_the_page_works() -> None:
     text = PAGE.split("```yaml\n")[1].split("```")[0]
-    rule = sigma.load({"rules/evidence/identity-masked.yml": text})["identity-masked"]
+    rule = ruleset.load({"rules/evidence/identity-masked.yml": text})["identity-masked"]
     assert rule.matches({"event.action": "evidence-appraised", "attestation.weak": True, "cloud.region": "eu-1"})
     assert yaml.safe_load(text)["title"]
 

@@ -28,11 +28,11 @@ from intel_world import (
 )
 
 from ratchet.collateral import Collateral, Known
-from ratchet.der import BadDer
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, fields, verify
 from ratchet.evidence.pck import read as read_pck
 from ratchet.evidence.quote import TEE_SGX, read
-from ratchet.x509 import read_certificate
+from ratchet.x509.certificate import read_certificate
+from ratchet.x509.der import BadDer
 
 WORLD = World(tee="sgx", version=3)
 QUOTE = WORLD.quote()

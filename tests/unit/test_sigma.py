@@ -13,10 +13,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet import sigma
-from ratchet.sigma import BadRules, Rule, Vocabulary, options, source
-from ratchet.sigma.predicate import MAX_COST, regex_cost
-from ratchet.sigma.reach import Shape, Type
+from ratchet.detect import ruleset, sigma
+from ratchet.detect.sigma import BadRules, Rule, Vocabulary, options, source
+from ratchet.detect.sigma.predicate import MAX_COST, regex_cost
+from ratchet.detect.sigma.reach import Shape, Type
 
 BAD = Path(__file__).parent / "bad_rules"
 ANY_FIELD = Vocabulary(("event.action",), ("f.",), ("a",))
@@ -318,7 +318,7 @@ def test_a_rule_that_is_refused_for_what_fields_are_matches_no_event(
 @settings(max_examples=50, deadline=None)
 def test_a_rule_is_never_skipped_where_it_could_fire(detection: dict[str, Any], events: list[dict[str, Any]]) -> None:
     """`values` bounds what a one-valued field must be."""
-    from ratchet.sigma import tree
+    from ratchet.detect.sigma import tree
 
     try:
         compiled = rule(detection)
@@ -340,7 +340,7 @@ def test_a_bad_rule_says_where_and_what(path: Path) -> None:
     text = path.read_text()
     line, _, words = text.split("\n", 1)[0].removeprefix("# ").partition(": ")
     with pytest.raises(BadRules) as caught:
-        sigma.load({f"rules/evidence/{path.name}": text})
+        ruleset.load({f"rules/evidence/{path.name}": text})
     said = [(f.line, f.what) for f in caught.value.faults]
     assert any(f.line == int(line) and words in f.what for f in caught.value.faults), said
     assert str(caught.value).startswith(f"rules/evidence/{path.name}:")
@@ -349,7 +349,7 @@ def test_a_bad_rule_says_where_and_what(path: Path) -> None:
 def test_every_fault_of_every_file_is_told_at_once() -> None:
     files = {path.name: path.read_text() for path in BAD.glob("*.yml")}
     with pytest.raises(BadRules) as caught:
-        sigma.load(files)
+        ruleset.load(files)
     assert {f.path for f in caught.value.faults} == set(files)
 
 
@@ -360,7 +360,7 @@ def test_two_rules_cannot_share_a_name_or_an_id() -> None:
         "detection: {s: {event.action: evidence-refused}, condition: s}\n"
     )
     with pytest.raises(BadRules) as caught:
-        sigma.load({"rules/a/t.yml": text, "rules/b/t.yml": text})
+        ruleset.load({"rules/a/t.yml": text, "rules/b/t.yml": text})
     assert [f.what for f in caught.value.faults] == [
         "id 11111111-2222-4333-8444-555555555555 is taken by rules/a/t.yml",
         "name t is taken by rules/a/t.yml",
@@ -370,7 +370,7 @@ def test_two_rules_cannot_share_a_name_or_an_id() -> None:
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
 def test_rubbish_is_a_fault_and_nothing_else(text: str | bytes) -> None:
     with pytest.raises(BadRules):
-        sigma.load({"rules/evidence/x.yml": text})
+        ruleset.load({"rules/evidence/x.yml": text})
 
 
 @given(st.data())
@@ -388,7 +388,7 @@ def test_a_damaged_rule_is_a_rule_or_a_fault(data: st.DataObject) -> None:
         else:
             lines[at] = lines[at] + data.draw(st.sampled_from(["[", "{", ": x", "|", "'", "- ", "null", "1e999", "&a"]))
     try:
-        rules = sigma.load({"rules/evidence/x.yml": "\n".join(lines)})
+        rules = ruleset.load({"rules/evidence/x.yml": "\n".join(lines)})
     except BadRules as e:
         assert all(f.path == "rules/evidence/x.yml" and f.line >= 1 for f in e.faults)  # noqa: PT017  any text may also be a rule
         return

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from test_appraise import AT, TDX, proof, status
 from test_appraise import POLICY as JUDGING
 
-from ratchet.appraise import Policy
 from ratchet.event import BlobId, canonical, stamp
-from ratchet.floor import AmdFloor, Minimum, open_floor, shortfalls
-from ratchet.policy import required
-from ratchet.provenance import Provenance
-from ratchet.simulate import Blast, Bounds, Hit, effect, samples, simulate
+from ratchet.policy.appraise import Policy
+from ratchet.policy.floor import AmdFloor, Minimum, open_floor, shortfalls
+from ratchet.policy.policy import required
+from ratchet.policy.provenance import Provenance
+from ratchet.policy.simulate import Blast, Bounds, Hit, effect, samples, simulate
 
 IMAGE = "ab" * 48
 REVIEWED = Provenance(documents=(BlobId("e" * 64),), pointer="/floors/0", rule="amd.reviewed/1", reviewed_by="Ada")

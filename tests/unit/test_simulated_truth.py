@@ -16,11 +16,11 @@ from collectors.simulated.policy import reference_values
 from collectors.simulated.scenario import Scenario, parse
 from collectors.simulated.truth import SHIPPED, ticks, tiers, truth
 from collectors.simulated.vendor import Vendor
-from ratchet.cli.assets import rules
+from ratchet.app.assets import rules
+from ratchet.detect.ruleset import load
 from ratchet.event import BlobId, Event, digest
-from ratchet.policy import Policy
+from ratchet.policy.policy import Policy
 from ratchet.ports import Record
-from ratchet.sigma import load
 
 FLEET = """
 name: A few

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from intel_world import DAY, NOW, World, certificate, codes, compact, isv_level, key, level, name_of, pem, step
 
-import ratchet.certificate
-from ratchet.certificate import MAX_CHECKS, BadCertificate, NoPath, path, read_certificate
+import ratchet.x509.chain
 from ratchet.collateral import Collateral, Kind, Known, UnknownDocument, parse
 from ratchet.evidence import Evidence, Outcome, Proof, StepName, verify
-from ratchet.policy import Policy
+from ratchet.policy.policy import Policy
+from ratchet.x509.chain import MAX_CHECKS, BadCertificate, NoPath, path, read_certificate
 
 TDX = World(tee="tdx")
 SGX = World(tee="sgx", version=3)
@@ -177,13 +177,13 @@ def test_an_rsa_key_with_another_exponent_is_refused_before_it_is_used() -> None
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many signatures of certificates are checked."""
     seen: list[int] = []
-    checked = ratchet.certificate.signed_by
+    checked = ratchet.x509.chain.signed_by
 
     def count(*args: Any) -> bool:
         seen.append(1)
         return checked(*args)
 
-    monkeypatch.setattr(ratchet.certificate, "signed_by", count)
+    monkeypatch.setattr(ratchet.x509.chain, "signed_by", count)
     return seen
 
 

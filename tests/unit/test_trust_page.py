@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.evidence import StepName
-from ratchet.policy import NAMEABLE, Policy
+from ratchet.policy.policy import NAMEABLE, Policy
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from test_appraise import AT, MILAN, OURS, POLICY, SNP, TDX, proof, status
 
-from ratchet.appraise import CONFIGURATION, HARDWARE, appraise
 from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS
 from ratchet.evidence.vocabulary import SIGNERS, TEES, measurements, numbers
-from ratchet.floor import open_floor
-from ratchet.policy import NAMEABLE, REQUIRED
+from ratchet.policy.appraise import CONFIGURATION, HARDWARE, appraise
+from ratchet.policy.floor import open_floor
+from ratchet.policy.policy import NAMEABLE, REQUIRED
 from ratchet.standing import Tier
 
 

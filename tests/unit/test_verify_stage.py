@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ratchet.advisory import shipped
-from ratchet.appraise import Policy, appraise
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import BlobId, Event, Json, canonical, delivery_id, derived_id, digest
 from ratchet.evidence import MAX_EVIDENCE, Proof
+from ratchet.policy.appraise import Policy, appraise
 from ratchet.ports import Record
 from streams import verify as verify_module
 from streams.clock import tick

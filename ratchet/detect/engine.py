@@ -1,0 +1,170 @@
+"""Correlation: what one signal, change, receipt, decision or Tick means, given everything before it.
+
+The step functions make observations; every alert passes through a rule on them, so that people read and tune all of it
+in rules/. Nothing here looks at a clock: a Tick says what time it is.
+
+Who may change what, by what is proven of a signal:
+
+| signal | replay key | marks, standing, holds | alerts about |
+|---|---|---|---|
+| genuine and fresh | used up | changed | the machine |
+| fresh, and revocation alone failed | used up | standing lowered | the machine |
+| genuine, of unknown age | | | its sender |
+| not proven | | | its sender |
+| the bytes of fresh evidence once more | | | its sender: a replay, and nothing else |
+| genuine and fresh, judged again | | standing; holds of recognition and revocation | the machine |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from ratchet.detect import alerts, bursts, sender_limit, stores
+from ratchet.detect import observation as observed
+from ratchet.detect.finding import found
+from ratchet.detect.forgetting import forget
+from ratchet.detect.machines import LAPSE, Machines
+from ratchet.detect.memory import Memory, due_until
+from ratchet.detect.observation import Signal
+from ratchet.detect.raising import Raising
+from ratchet.detect.retirement import retire
+from ratchet.detect.sigma import Rule, RuleSet
+from ratchet.event import Event, parse_time, stamp
+from ratchet.reason import Reason
+
+ACCUSING = frozenset({"parse", "chain", "revocation", "signature", "binding", "freshness"})
+"""Steps whose failure is the evidence's own. `collateral` is the vendor's, or our feed's: it accuses no machine."""
+
+_UNPROVEN = frozenset({observed.UNPROVEN})
+
+
+class Correlator:
+    """The rules, and what they make of events. Holds no memory of its own: that is `Memory`'s."""
+
+    def __init__(self, rules: RuleSet, holds: Mapping[str, str] | None = None) -> None:
+        """`holds` as in the configured policy, which is in force until a change brings another."""
+        self._raising = Raising(rules)
+        self._machines = Machines(self._raising, holds or {})
+
+    def signal(self, memory: Memory, signal: Signal) -> list[Event]:
+        """A verdict on one piece of evidence."""
+        at = parse_time(signal["time"])
+        outputs = self._judged_again(memory, signal, at) if signal["rejudged"] else self._first(memory, signal, at)
+        return self._settled(memory, outputs, at, (signal["tenant"], signal["subject"]))
+
+    def change(self, memory: Memory, event: Event) -> list[Event]:
+        """What the stores are to hold: a loosening is told when it is sent, and until all have proved what ends it."""
+        self._machines.judge_by(memory, event)
+        return stores.change(self._raising, memory, event)
+
+    def receipt(self, memory: Memory, event: Event) -> list[Event]:
+        """What a store proved, or failed to."""
+        return stores.receipt(self._raising, memory, event)
+
+    def decision(self, memory: Memory, event: Event) -> list[Event]:
+        """A person's word on an alert or a machine; decisions on proposals are not for here."""
+        match event.type:
+            case "decision.accepted.v1":
+                outputs = self._machines.accept(memory, event)
+            case "decision.retired.v1":
+                outputs = retire(memory, event)
+            case "decision.acknowledged.v1" | "decision.resolved.v1":
+                outputs = alerts.decide(memory, event)
+            case _:
+                return []
+        return self._settled(memory, outputs, event.time)
+
+    def tick(self, memory: Memory, at: datetime) -> list[Event]:
+        """Time has come to `at`: what lapsed, who is silent, which bursts are over."""
+        if (clock := memory.get("clock")) is not None and stamp(at) < clock:
+            return []
+        memory.put("clock", stamp(at))
+        forget(memory, clock, at)
+        outputs: list[Event] = []
+        touched: set[tuple[str, str]] = set()
+        for _, kind, tenant, subject in due_until(memory, at):
+            if kind == LAPSE:
+                self._machines.lapse(memory, tenant, subject, at)
+                touched.add((tenant, subject))
+            elif kind.startswith("silent:"):
+                outputs += self._machines.silent(memory, kind, tenant, subject, at)
+            else:
+                outputs += bursts.over(self._raising, memory, kind, tenant, subject, at)
+        return self._settled(memory, outputs, at, *sorted(touched))
+
+    def _settled(self, memory: Memory, outputs: list[Event], at: datetime, *touched: tuple[str, str]) -> list[Event]:
+        """Whatever changed about a machine or its alerts, its standing knows."""
+        for tenant, subject in sorted({*touched, *[(event.tenant, event.subject) for event in outputs]}):
+            self._machines.settle(memory, tenant, subject, at)
+        return outputs
+
+    # Signals
+
+    def _first(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
+        tenant = signal["tenant"]
+        # By its bytes too: others' certificates beside them are no other evidence, and then it is not proven again.
+        keys = sorted({f"blob/{tenant}/{signal['blob']}", f"replay/{tenant}/{signal['replay_key']}"})
+        first = next((seen for key in keys if (seen := memory.get(key)) is not None), None)
+        if first is not None:
+            return self._replayed(memory, signal, at, first)
+        revoked = _revoked(signal)
+        if signal["fresh"] and (signal["genuine"] or revoked):
+            # Of what is not known to be new nobody can say that it was sent before.
+            for key in keys:
+                memory.put(key, [signal["evidence"], signal["time"], signal["hint"]])
+            if revoked:
+                return self._machines.revoked(memory, signal, at)
+            return self._machines.proven(memory, signal, at)
+        return self._of_sender(memory, signal, at)
+
+    def _replayed(self, memory: Memory, signal: Signal, at: datetime, first: Sequence[str]) -> list[Event]:
+        """Old evidence, however dressed, proves nothing now: it renews nothing, and tells only who sent it."""
+        evidence, time, sender = first
+        if evidence == signal["evidence"]:
+            return []
+        seen = observed.of_signal(signal, observed.REPLAYED)
+        seen["attestation.first_seen"], seen["attestation.first_sender"] = time, sender
+        got, want = f"evidence first sent by {sender} at {time}", "evidence made anew"
+        why = Reason("evidence_replayed", "evidence", got, want, evidence).to_data()
+        subject = sender_limit.subject_of(memory, signal, at)
+        outputs = found(self._raising, memory, signal, at, [seen], subject=subject, why=[why])
+        sender_limit.count(memory, signal, at, outputs)
+        return outputs
+
+    def _judged_again(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
+        if signal["fresh"] and signal["genuine"]:
+            return self._machines.judged_again(memory, signal, at)
+        if signal["fresh"] and _revoked(signal):
+            return self._machines.revoked(memory, signal, at)
+        # It may still be told under the machine that it proved once (`subject`).
+        identity = self._machines.unproven_again(memory, signal)
+        if identity is None and not signal["genuine"]:
+            return []  # it was unproven before, and said so then
+        outputs = self._of_sender(memory, signal, at)
+        return self._settled(memory, outputs, at, *([(signal["tenant"], identity)] if identity else ()))
+
+    def _of_sender(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
+        """What speaks of no machine: a forgery, what cannot be checked, and genuine evidence of unknown age."""
+        failed = set(signal.get("failed") or ())
+        if signal["genuine"]:
+            action = observed.AGE_UNKNOWN
+        elif failed & ACCUSING:
+            action = observed.REFUSED
+        else:
+            action = observed.COLLATERAL if failed else observed.UNPROVEN
+
+        def ends(rule: Rule) -> set[str] | None:
+            # What was missing to prove it is there now; nothing else of the sender is known any better.
+            return set() if signal["genuine"] and rule.actions == _UNPROVEN else None
+
+        seen = [observed.of_signal(signal, action)]
+        subject = sender_limit.subject_of(memory, signal, at)
+        outputs = found(self._raising, memory, signal, at, seen, subject=subject, ends=ends)
+        sender_limit.count(memory, signal, at, outputs)
+        return outputs
+
+
+def _revoked(signal: Signal) -> bool:
+    """Whether revocation is all that failed: then it is the machine's own evidence, and its vendor disowns it."""
+    return set(signal.get("failed") or ()) == {"revocation"} and not signal.get("weak")

@@ -1,0 +1,57 @@
+"""What is gathered while evidence is appraised: each claim of the vector begins at 0 and rises by checks made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ratchet.policy.policy import Policy
+from ratchet.reason import Reason
+
+IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE = "instance-identity", "configuration", "executables", "hardware"
+"""Names of the vector's claims (draft-ietf-rats-ar4si-09, 2.3.1)."""
+
+CLAIMS = (IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE)
+
+
+@dataclass(slots=True)
+class Finding:
+    """The outcome of every check on each claim, the reasons, and what bars affirming.
+
+    Attributes:
+        policy, at: what is judged by, and when.
+        until: the end of a grace that was given; None where none was.
+    """
+
+    policy: Policy
+    at: datetime
+    until: datetime | None = None
+    outcomes: dict[str, list[int]] = field(default_factory=lambda: {claim: [] for claim in CLAIMS})
+    unchecked: set[str] = field(default_factory=set)
+    reasons: list[Reason] = field(default_factory=list)
+    barred: list[str] = field(default_factory=list)
+
+    def passed(self, claim: str, value: int = 2) -> None:
+        """A check was made, and this is what it found."""
+        self.outcomes[claim].append(value)
+
+    def worse(self, claim: str, value: int, *reasons: Reason) -> None:
+        """A check was made, and found fault."""
+        self.outcomes[claim].append(value)
+        self.reasons.extend(reasons)
+
+    def not_checked(self, claim: str, what: str, *reasons: Reason) -> None:
+        """Something could not be checked: the claim is 0 unless a fault is known; bars affirming unless excused."""
+        self.unchecked.add(claim)
+        self.reasons.extend(reasons)
+        if what not in self.policy.may_be_impossible and what not in self.barred:
+            self.barred.append(what)
+
+    @property
+    def vector(self) -> dict[str, int]:
+        """AR4SI claim -> value. Of several checks the worst; 0 where one was not possible, or none was made."""
+        found = {}
+        for claim, values in self.outcomes.items():
+            worst = max(values, default=0)
+            found[claim] = worst if worst >= 32 or claim not in self.unchecked else 0
+        return found

@@ -1,0 +1,236 @@
+"""Reference values: named sets of conditions that say what may run, and what evidence is to them.
+
+A set speaks of one TEE. Evidence is of a set when it meets all of its conditions. AR4SI's "executables"
+(draft-ietf-rats-ar4si-09, 2.3.2) follows from the best set that it is of:
+
+| value | when |
+|---|---|
+| 2 | a known set that pins every boot and every run-time measurement of the TEE |
+| 3 | a known set that pins every boot measurement |
+| 32 | a set whose window is closing |
+| 33 | no set at all: not recognised |
+| 96 | a contraindicated set, whatever else it is of |
+| 0 | a known set that leaves a boot measurement open: what runs was not judged |
+
+Boot measurements are MRENCLAVE (SGX), the launch measurement (SNP), MRTD and RTMR0 to 2 (TDX: MRTD is the firmware
+alone, so a set of nothing else would vouch for any kernel). An SGX set may pin the signer with product id and least
+security version instead. RTMR3 is TDX's run-time measurement; SGX and SNP have none: 3 is the best that they can have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from ratchet.event import Json, parse_time, stamp
+from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Claims
+from ratchet.evidence.vocabulary import SIGNER, TEES
+from ratchet.policy.condition import Answer, Condition, values_of
+from ratchet.reason import Reason
+
+KNOWN, CLOSING, CONTRAINDICATED = "known", "closing", "contraindicated"
+STATES: Mapping[str, int] = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
+"""State of a set -> the best that it makes of executables (AR4SI)."""
+
+SOURCE = "draft-ietf-rats-ar4si-09, 2.3.2 (executables)"
+
+_SIGNED = frozenset({SIGNER, "isvprodid", "isvsvn"})
+"""What names an SGX enclave as well as MRENCLAVE does: who signed it, which product, from which version on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSet:
+    """A named set of reference values.
+
+    Attributes:
+        name: for people, unique in the policy.
+        tee: whose evidence it speaks of.
+        conditions: all must be met; by claim.
+        state: `known`, `closing` or `contraindicated`.
+        by, source: who vouches for it, and from where it was taken (a build, a release page).
+        since, until: outside this window it is as if it were not there; None: no end.
+    """
+
+    name: str
+    tee: str
+    conditions: tuple[Condition, ...]
+    state: str = KNOWN
+    by: str = ""
+    source: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.tee not in TEES:
+            raise ValueError(f"tee: {self.tee!r} is none of {', '.join(TEES)}")
+        if self.state not in STATES:
+            raise ValueError(f"state: {self.state!r} is none of {', '.join(STATES)}")
+        if not self.conditions:
+            raise ValueError("conditions: there are none, so every machine would meet it")
+
+    def in_force(self, at: datetime) -> bool:
+        """Does its window cover this moment?"""
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+    def unmet(self, claims: Claims) -> tuple[Condition, ...]:
+        """The conditions that evidence does not meet."""
+        return tuple(one for one in self.conditions if one.answer(claims) is not Answer.MET)
+
+    @property
+    def open_boot_claims(self) -> tuple[str, ...]:
+        """Boot measurements that it leaves open."""
+        pinned = {one.claim for one in self.conditions if one.exact}
+        least = {one.claim for one in self.conditions if one.at_least}
+        if self.tee == "sgx" and pinned | (least & {"isvsvn"}) >= _SIGNED:
+            return ()
+        return tuple(name for name in BOOT_CLAIMS[self.tee] if name not in pinned)
+
+    @property
+    def judges_run_time(self) -> bool:
+        """Does it pin the run-time measurements, of a TEE that has some?"""
+        pinned = {one.claim for one in self.conditions if one.exact}
+        return bool(RUNTIME_CLAIMS[self.tee]) and set(RUNTIME_CLAIMS[self.tee]) <= pinned
+
+    def to_data(self) -> dict[str, Json]:
+        """As JSON: a table of `[policy.reference_values]` without its name."""
+        return {
+            "tee": self.tee,
+            "state": self.state,
+            "conditions": {one.claim: one.to_data() for one in self.conditions},
+            "by": self.by,
+            "source": self.source,
+            "since": stamp(self.since) if self.since else None,
+            "until": stamp(self.until) if self.until else None,
+        }
+
+    @classmethod
+    def from_data(cls, name: str, data: Mapping[str, Json]) -> Self:
+        """Read one.
+
+        Raises:
+            ValueError: says what is wrong with it.
+        """
+        tee = data["tee"]
+        if tee not in TEES:
+            raise ValueError(f"tee: {tee!r} is none of {', '.join(TEES)}")
+        conditions = []
+        for claim, condition in sorted(data["conditions"].items()):
+            try:
+                conditions.append(Condition.from_data(tee, claim, condition))
+            except ValueError as error:
+                raise ValueError(f"conditions.{claim}: {error}") from error
+        return cls(
+            name=name,
+            tee=tee,
+            conditions=tuple(conditions),
+            state=data.get("state", KNOWN),
+            by=data.get("by", ""),
+            source=data.get("source", ""),
+            since=_time(data.get("since")),
+            until=_time(data.get("until")),
+        )
+
+
+def _time(value: Json) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        if value is not None and value.tzinfo is None:
+            raise ValueError("since and until have a zone: 2026-03-01T00:00:00Z")
+        return value
+    return parse_time(value)
+
+
+class Executables(NamedTuple):
+    """What became of it: AR4SI's value, which set it is of, why, and when windows next make another value of it.
+
+    `turns` and `turns_to`: the moment and the value then; None where windows change nothing any more.
+    """
+
+    value: int
+    set: str | None
+    reasons: tuple[Reason, ...]
+    turns: datetime | None = None
+    turns_to: int | None = None
+
+
+def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executables:
+    """What evidence is to the reference values of its TEE.
+
+    Args:
+        claims: proven.
+        sets: of the policy.
+        at: aware time.
+    """
+    of_tee = [one for one in sets if one.tee == claims.tee]
+    now = _judge(claims, of_tee, at)
+    met = [one for one in of_tee if (one.since or one.until) and not one.unmet(claims)]
+    edges = {edge for one in met for edge in (one.since, one.until) if edge is not None and edge > at}
+    for edge in sorted(edges):
+        then = _judge(claims, of_tee, edge).value
+        if then != now.value:
+            return now._replace(turns=edge, turns_to=then)
+    return now
+
+
+def _judge(claims: Claims, of_tee: list[ReferenceSet], at: datetime) -> Executables:
+    current = [one for one in of_tee if one.in_force(at)]
+    if not current:
+        return Executables(0, None, (_not_judged(claims, of_tee),))
+    met = [one for one in current if not one.unmet(claims)]
+    bad = next((one for one in met if one.state == CONTRAINDICATED), None)
+    if bad is not None:
+        remedy = f"stop this image: {bad.by or 'the policy'} names it as bad"
+        return Executables(96, bad.name, (_reason("measurement_contraindicated", claims, f"not {bad.name}", remedy),))
+    known = [one for one in met if one.state == KNOWN]
+    whole = [one for one in known if not one.open_boot_claims]
+    if whole:
+        best = max(whole, key=lambda one: one.judges_run_time)
+        return Executables(2 if best.judges_run_time else 3, best.name, ())
+    closing = next((one for one in met if one.state == CLOSING and not one.open_boot_claims), None)
+    if closing is not None:
+        remedy = "move to the current image before the window closes"
+        return Executables(32, closing.name, (_reason("measurement_closing", claims, "a known set", remedy),))
+    if met:
+        return Executables(0, met[0].name, tuple(_open(claims, met[0], name) for name in met[0].open_boot_claims))
+    return Executables(33, None, _unknown(claims, current))
+
+
+def _reason(code: str, claims: Claims, want: Json, remedy: str) -> Reason:
+    return Reason(code, "measurement", claims.measurement, want, SOURCE, remedy)
+
+
+def _not_judged(claims: Claims, of_tee: list[ReferenceSet]) -> Reason:
+    if of_tee:
+        want, remedy = f"a set for {claims.tee} whose window is open", "renew the reference values: all have ended"
+    else:
+        want = f"reference values for {claims.tee}"
+        remedy = (
+            "add reference values to the policy (`ratchet verify --vouch` prints them), or let it name `executables`"
+        )
+    return _reason("measurement_not_judged", claims, want, remedy)
+
+
+def _open(claims: Claims, found: ReferenceSet, name: str) -> Reason:
+    """A boot measurement that a set leaves open: whatever it is, the set would vouch for it."""
+    got = values_of(claims, name)
+    remedy = (
+        f"add {name} to the reference values {found.name}: without it they vouch for anything that is measured there"
+    )
+    return Reason("measurement_left_open", name, got[0] if got else None, f"a value in {found.name}", SOURCE, remedy)
+
+
+def _unknown(claims: Claims, sets: list[ReferenceSet]) -> tuple[Reason, ...]:
+    """In what it differs from the nearest set, claim by claim."""
+    known = [one for one in sets if one.state != CONTRAINDICATED] or sets
+    nearest = min(known, key=lambda one: (len(one.unmet(claims)), one.name))
+    remedy = "find out what was launched; add it to the reference values if it is yours"
+    reasons = [
+        _reason("measurement_unknown", claims, f"one of {len(sets)} sets; the nearest is {nearest.name}", remedy)
+    ]
+    for one in nearest.unmet(claims)[:8]:
+        got = values_of(claims, one.claim)
+        code = "measurement_differs" if got else "measurement_not_attested"
+        source = f"reference values {nearest.name}"
+        reasons.append(Reason(code, one.claim, got[0] if got else None, one.want, source))
+    return tuple(reasons)
