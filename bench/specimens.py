@@ -22,7 +22,7 @@ from ratchet.x509.anchor import Root
 REAL = {"sgx": "sgx-signal-dcap", "tdx": "tdx4-near-mpc", "snp": "snp5-attrs-genoa-evidence"}
 """Items of the corpus: each verifies whole, under collateral that dcap-qvl can read too."""
 
-_FORMATS = {"sgx": Format.SGX_QUOTE, "tdx": Format.TDX_QUOTE, "snp": Format.SNP_REPORT}
+_FORMATS = {"sgx": Format("sgx-quote"), "tdx": Format("tdx-quote"), "snp": Format("snp-report")}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ from collectors.delivery import Delivery, Rejected, accept
 from ratchet.ear import PROOF_AUDIENCE
 from ratchet.event import Event, Json, canonical
 from ratchet.event import digest as blob_of
-from ratchet.evidence import MAX_EVIDENCE, Evidence, Format
+from ratchet.evidence import FORMATS, MAX_EVIDENCE, Evidence, Format
 from ratchet.ports import Blobs, Log, NoSpace, Unreachable
 
 MAX_BODY = 4 * MAX_EVIDENCE
@@ -351,7 +351,7 @@ def _read(request: Request, body: bytes) -> Delivery:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _delivery(_said(body, _KEYS))
-    media = {f.media_type: f for f in Format}
+    media = {f.format.media_type: f.format for f in FORMATS.values()}
     if kind != "application/octet-stream" and kind not in media:
         raise Rejected("media-type", f"{kind or 'no content type'}: send application/json or the evidence's media type")
     h = request.headers
@@ -388,8 +388,8 @@ def _delivery(said: Mapping[str, Json]) -> Delivery:
     if not isinstance(endorsements, list) or len(endorsements) > 8:
         raise Rejected("endorsements", "endorsements is a list of at most 8")
     name = _text(said, "format")
-    if name is not None and name not in set(Format):
-        raise Rejected("format", f"{name!r} is not one of {', '.join(Format)}")
+    if name is not None and name not in FORMATS:
+        raise Rejected("format", f"{name!r} is not one of {', '.join(FORMATS)}")
     return Delivery(
         id=_text(said, "delivery") or "",
         name=_text(said, "name") or "",

@@ -29,7 +29,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ratchet.event import Json, canonical, digest
-from ratchet.evidence import Outcome, Proof, StepName
+from ratchet.evidence import TEES, Outcome, Proof, StepName
+from ratchet.evidence.spec import Judge
 from ratchet.policy.appraise import EAR_PROFILE, Verdict
 from ratchet.policy.finding import IDENTITY
 from ratchet.policy.floor import Floor, IntelFloor, shortfalls
@@ -290,7 +291,7 @@ def refusals(
     wanted = asked.policy if asked.policy is not None else policy
     if machine.get("policy") != wanted:
         kept_back("policy_mismatch", "policy", machine.get("policy"), wanted, "ask for a token by the policy in force")
-    if asked.evaluation is not None and tee != "snp":
+    if asked.evaluation is not None and tee not in WITHOUT_EVALUATIONS:
         got = machine.get("evaluation")
         if not isinstance(got, int | float) or isinstance(got, bool) or got < asked.evaluation:
             kept_back("evaluation_too_low", "evaluation", got, asked.evaluation, "let a later evaluation be in force")
@@ -306,6 +307,9 @@ def refusals(
         found += shortfalls(floor, machine.get("tcb") or {}, machine.get("bits") or {})
     return tuple(found)
 
+
+WITHOUT_EVALUATIONS = frozenset(tee.name for tee in TEES.values() if tee.judge is not Judge.STATUS)
+"""TEEs whose vendors number no evaluations: a least evaluation asks nothing of them."""
 
 MIN_NONCE = 32
 """Characters of a nonce: 16 bytes in hex."""

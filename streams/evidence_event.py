@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ratchet.event import BlobId, Json
-from ratchet.evidence import Evidence, Format
+from ratchet.evidence import FORMATS, Evidence, Format
 from ratchet.ports import Blobs
 
 MAX_LABELS = 64
 """Of one hint."""
 
-_FORMATS = frozenset(f.value for f in Format)
 _REMEDY = "fix whatever appended it: docs/events.md has the form"
 
 
@@ -53,7 +52,7 @@ def read(data: Mapping[str, Json], blobs: Blobs) -> Received:
         raise Malformed("event_malformed", "vouched is true or false")
     evidence = Evidence(
         raw=_bytes(data.get("blob"), blobs),
-        format=Format(name) if isinstance(name, str) and name in _FORMATS else None,
+        format=Format(name) if isinstance(name, str) and name in FORMATS else None,
         endorsements=tuple(_bytes(blob, blobs) for blob in endorsements),
         challenge=_hex("challenge", challenge),
         key=_hex("key", key),

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from ratchet.collateral import Kind
 from ratchet.event import Event, Json, canonical, digest, parse_time, stamp
-from ratchet.evidence import Outcome, Proof, StepName
+from ratchet.evidence import TEES, Outcome, Proof, StepName
+from ratchet.evidence.spec import Subject
 from ratchet.guest import guest_of
 from streams.stage import State
 
@@ -45,8 +45,6 @@ SENDER_WAITS = timedelta(days=7)
 
 MAX_REASONS = 8
 """Of what a sender is missing."""
-
-_TEE_OF_QE = {"QE": "sgx", "TD_QE": "tdx"}
 
 _KEPT = ("blob", "format", "endorsements", "challenge", "key", "vouched", "hint")
 """Of an evidence event's data: what judging it asks for."""
@@ -191,7 +189,7 @@ def touched_by_document(state: State, kind: str, key: str, at: datetime) -> Iter
         for place, entry in state.scan(prefix):
             if prefix == "sender/" and entry["event"]["time"] < heard:
                 continue
-            if entry["root"] in (None, root) and not entry["broken"] and _concerns(entry, Kind(kind), about):
+            if entry["root"] in (None, root) and not entry["broken"] and _concerns(entry, kind, about):
                 yield place
 
 
@@ -264,28 +262,22 @@ def _machine(tenant: str, identity: str) -> str:
 def _broken(proof: Proof) -> bool:
     """Do the bytes and the challenge decide that it proves nothing? Then no statement of a vendor can mend it.
 
-    A quote holds the key of its signature; of a report the VCEK may have been another's, and the right one come later.
+    Evidence that brings the key of its signature cannot be mended; of other evidence the certificate may have been
+    another's, and the right one come later.
     """
-    quote = proof.claims is not None and proof.claims.tee in ("sgx", "tdx")
+    tee = TEES.get(proof.claims.tee) if proof.claims is not None else None
     failed = {step.name for step in proof.steps if step.outcome is Outcome.FAILED}
-    return bool(failed & {StepName.PARSE, StepName.FRESHNESS}) or (quote and StepName.SIGNATURE in failed)
+    brought = tee is not None and tee.brings_key
+    return bool(failed & {StepName.PARSE, StepName.FRESHNESS}) or (brought and StepName.SIGNATURE in failed)
 
 
-def _concerns(entry: Mapping[str, Json], kind: Kind, about: str) -> bool:
-    family, tee = entry["family"] or "", entry["tee"]
-    product = family.partition("/")[2]
-    match kind:
-        case Kind.INTEL_TCB_INFO:
-            return bool(family == about)
-        case Kind.INTEL_QE_IDENTITY:
-            return tee is not None and tee == _TEE_OF_QE.get(about)
-        case Kind.INTEL_CRL:
-            return tee in ("sgx", "tdx") and (entry["crls"] is None or about in entry["crls"])
-        case Kind.AMD_VEK:
-            chip, platform = about.partition("/")[0], entry["platform"]
-            return tee == "snp" and (platform is None or platform == f"chip:{chip}")
-        case _:
-            return tee == "snp" and product == about.partition("/")[0]
+def _concerns(entry: Mapping[str, Json], kind: str, about: str) -> bool:
+    """May a vendor's statement change what was concluded? The entry of the TEE says so."""
+    tee = TEES.get(entry["tee"] or "")
+    if tee is None:
+        return False
+    crls = None if entry["crls"] is None else tuple(entry["crls"])
+    return tee.concerns(Subject(family=entry["family"], platform=entry["platform"], crls=crls), kind, about)
 
 
 def _guest(verdict: Mapping[str, Json]) -> str:

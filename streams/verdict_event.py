@@ -8,8 +8,7 @@ from datetime import datetime
 
 from ratchet import __version__
 from ratchet.event import Event, Json, derived_id, stamp
-from ratchet.evidence import Outcome, Proof, StepName
-from ratchet.evidence.replay_key import replay_key
+from ratchet.evidence import Outcome, Proof, StepName, replay_key
 from ratchet.policy.appraise import Recognition, Verdict
 from streams.clock import PARTITION, TENANT
 from streams.evidence_event import Received

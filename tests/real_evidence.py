@@ -13,10 +13,10 @@ from ratchet.collateral import Collateral, Known, UnknownDocument, parse
 from ratchet.collateral.roots import vendor_roots
 from ratchet.conformance.check import endorsements, items_of, paths_of, time_of
 from ratchet.event import Json
-from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Format, Proof, verify
+from ratchet.evidence import FORMATS, TEES, Evidence, Format, Proof, verify
 from ratchet.policy.appraise import Circumstances, Recognition, Verdict, appraise
 from ratchet.policy.floor import AmdFloor, Floor, Minimum, open_floor, shortfalls
-from ratchet.policy.policy import ANY, NAMEABLE, REQUIRED, Policy
+from ratchet.policy.policy import ANY, NAMEABLE, Policy
 from ratchet.policy.provenance import Provenance
 from ratchet.policy.vendor_floors import floors_from
 from ratchet.ports import Intent
@@ -79,7 +79,7 @@ def items(corpus: Path) -> Iterator[Item]:
     entries = items_of(read("MANIFEST.json"))
     times = [at for one in entries if (at := time_of(one.get("verification_time"), one["id"])) is not None]
     for one in entries:
-        if one["format"] not in tuple(Format):
+        if one["format"] not in FORMATS:
             continue
         evidence = Evidence(read(one["file"]), Format(one["format"]), endorsements(one, read))
         for nth, case in enumerate((one, *(one["expected"].get("cases") or ()))):
@@ -94,7 +94,7 @@ def reference(proof: Proof, name: str = "own", **more: Json) -> dict[str, Json]:
     claims = proof.claims
     if claims is None:
         return {}
-    asked = (*BOOT_CLAIMS[claims.tee], *RUNTIME_CLAIMS[claims.tee])
+    asked = (*TEES[claims.tee].boot, *TEES[claims.tee].runtime)
     conditions = {one: claims.measurements[one] for one in asked}
     return {name: {"tee": claims.tee, "conditions": conditions, "by": "ann", "source": "itself", **more}}
 
@@ -103,7 +103,7 @@ LENIENT: Mapping[str, Json] = {
     "accept": {status: ["*"] for status in STATUSES},
     "may_be_impossible": list(NAMEABLE),
     "production": False,
-    "require": {tee: dict.fromkeys(claims, ANY) for tee, claims in REQUIRED.items()},
+    "require": {name: dict.fromkeys(tee.required, ANY) for name, tee in TEES.items()},
     "enrolment": {"required": False},
 }
 """Affirms as much as a policy can, with reference values and floors beside it."""

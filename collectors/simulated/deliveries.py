@@ -20,8 +20,8 @@ from ratchet.advisory import MEDIA_TYPE
 from ratchet.event import stamp
 from ratchet.evidence import MAX_EVIDENCE, Format
 
-_FORMATS = {"sgx": Format.SGX_QUOTE, "tdx": Format.TDX_QUOTE, "snp": Format.SNP_REPORT}
-_MISLABELLED = {"sgx": Format.TDX_QUOTE, "tdx": Format.SGX_QUOTE, "snp": Format.SGX_QUOTE}
+_FORMATS = {"sgx": Format("sgx-quote"), "tdx": Format("tdx-quote"), "snp": Format("snp-report")}
+_MISLABELLED = {"sgx": Format("tdx-quote"), "tdx": Format("sgx-quote"), "snp": Format("sgx-quote")}
 _BODY_AT = {"sgx": (48, 432), "tdx": (54, 632), "snp": (0x90, 0x180)}
 """Signed bytes of each format behind the fields that say which format it is: where a forger flips a bit."""
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.event import Json
-from ratchet.evidence import Evidence, Field, Format, fields
+from ratchet.evidence import TEES, Evidence, Field, Format, fields
+from ratchet.evidence.registry import COMPONENTS
 
 TINTS = 5
 """Colours of claims, taken in turn: neighbours differ."""
@@ -54,11 +55,7 @@ class Claim:
 
 def read(raw: bytes, format: str | None) -> tuple[Field, ...]:
     """The claims with their places; none where the bytes cannot be parsed. Never raises: the bytes are a sender's."""
-    try:
-        known = Format(format) if format else None
-    except ValueError:
-        return ()
-    return fields(Evidence(raw=raw, format=known))
+    return fields(Evidence(raw=raw, format=Format(format) if format else None))
 
 
 def claims(found: Sequence[Field], reasons: Sequence[Mapping[str, Json]]) -> list[Claim]:
@@ -76,42 +73,28 @@ def place(found: Sequence[Field], reason: Mapping[str, Json]) -> Field | None:
 
 def _names(component: str) -> list[str]:
     """Names that a claim behind this component may have, best first."""
-    of, dot, _ = component.rpartition(".")
-    own = [_plain(component)]
-    if not dot:
-        return own + _BEHIND.get(component, [])
-    if of in ("reported", "current", "committed", "launch"):
-        return [*own, f"{of}tcb"]
-    return _PARTS.get(of, []) + own
+    own, of = _plain(component), component.rpartition(".")[0]
+    if component in COMPONENTS:
+        return [own, _plain(COMPONENTS[component].field)]
+    shown = (*_SHOWN_BY.get(of, ()), own, *_SHOWN_BY.get(component, ())) if of else (own, *_SHOWN_BY.get(component, ()))
+    return list(shown)
 
 
-_PARTS = {
-    "attributes": ["attributes", "tdattributes"],
-    "mitigation": ["currentmitvector"],
-    "platform": ["platforminfo"],
-    "policy": ["policy"],
-    "sgx": ["cpusvn"],
-    "tdx": ["teetcbsvn"],
-    "tdx2": ["teetcbsvn2"],
-}
-"""Components with a part (`policy.smt`): the claim that holds it."""
-
-_BEHIND = {
-    "bl": ["reportedtcb"],
-    "debug": ["policy", "tdattributes", "attributes"],
-    "fmc": ["reportedtcb"],
-    "freshness": ["reportdata"],
-    "measurement": ["mrtd", "mrenclave", "measurement"],
-    "snp": ["reportedtcb"],
-    "tee": ["reportedtcb"],
-    "ucode": ["reportedtcb"],
-}
-"""Components in other words than the format's: the claims that show them, best first."""
+def _shown_by() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for tee in TEES.values():
+        for component, names in tee.shown_by.items():
+            found[component] = (*found.get(component, ()), *map(_plain, names))
+    return found
 
 
 def _plain(name: str) -> str:
     """A name without case and punctuation; of a dotted one (`report.mrtd`) the last part decides."""
     return re.sub(r"[^a-z0-9]", "", name.rsplit(".", 1)[-1].lower())
+
+
+_SHOWN_BY = _shown_by()
+"""Components in other words than the format's: the claims that show them."""
 
 
 def lines(raw: bytes, found: Sequence[Field]) -> list[Line]:

@@ -9,6 +9,8 @@ from datetime import datetime
 from urllib.parse import quote
 
 from ratchet.event import Json, parse_time
+from ratchet.evidence import TEES
+from ratchet.evidence.registry import COMPONENTS
 
 TIERS = ("affirming", "warning", "contraindicated", "none")
 """Always in this order (draft-ietf-rats-ar4si, 2.3.2, from good to unknown)."""
@@ -22,21 +24,16 @@ _BARS = {"critical": "sev4", "high": "sev3", "medium": "sev2", "low": "sev1", "i
 _MARKS = {"open": "open", "acknowledged": "acknowledged", "resolved": "check"}
 _OUTCOMES = {"passed": "check", "failed": "cross", "not_possible": "dash"}
 
-_COMPONENTS = {
-    "bl": "Boot loader",
-    "fmc": "FMC",
-    "snp": "SNP",
-    "tee": "TEE",
-    "ucode": "Microcode",
-    "pcesvn": "PCE",
+_THINGS = {
     "measurement": "Measurement",
     "tcb_info": "TCB info",
     "qe": "Quoting enclave",
     "pck": "PCK certificate",
 }
-"""Words of TCB versions: AMD 56860, TCB_VERSION; Intel PCS API v4, TCB info."""
+"""Words for what reasons speak of beside claims (Intel PCS API v4)."""
 
-_OF = {"committed": "committed", "current": "current", "launch": "at launch", "reported": ""}
+_PARTS = {name.rpartition(".")[2]: one.label for name, one in reversed(tuple(COMPONENTS.items()))}
+"""Components without the view that they are of (`snp`): the words of the first."""
 
 
 def icon(word: str) -> str:
@@ -86,21 +83,18 @@ def family(text: str | None) -> str:
     if not text:
         return "unknown family"
     tee, _, rest = text.partition("/")
-    return f"{tee.upper()} {rest}"
+    return f"{TEES[tee].title if tee in TEES else tee.upper()} {rest}"
 
 
 def component(text: str) -> str:
     """A component's name in words: `reported.snp` is `SNP`, `committed.ucode` is `Microcode committed`."""
-    of, dot, name = text.rpartition(".")
-    if dot and of in _OF:
-        return f"{_COMPONENTS.get(name, name)} {_OF[of]}".strip()
+    if text in COMPONENTS:
+        return COMPONENTS[text].label
     if re.fullmatch(r"TDX_[0-9A-F]{2}", text, re.IGNORECASE):
         return f"Module {text.upper()}"
-    if re.match(r"(sgx|snp|tdx)/", text):
+    if text.partition("/")[0] in TEES and "/" in text:
         return family(text)
-    if dot and of in ("sgx", "tdx", "tdx2") and name.isdecimal():
-        return f"{of.upper()} component {int(name) + 1}"
-    return _COMPONENTS.get(text, words(text))
+    return _THINGS.get(text) or _PARTS.get(text) or words(text)
 
 
 def words(code: str) -> str:
@@ -110,27 +104,7 @@ def words(code: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_ACRONYMS = frozenset(
-    (
-        "ak",
-        "crl",
-        "id",
-        "pce",
-        "pck",
-        "qe",
-        "sgx",
-        "snp",
-        "svn",
-        "sw",
-        "tcb",
-        "tdx",
-        "tee",
-        "vcek",
-        "vek",
-        "vlek",
-        "vmpl",
-    )
-)
+_ACRONYMS = frozenset({"crl", "id", "svn", "tcb", "tee"}).union(*(tee.words for tee in TEES.values()))
 
 
 def tidy(text: str) -> str:
@@ -157,7 +131,7 @@ def say(value: Json) -> str:
 
 
 def _name(key: str) -> str:
-    known = _COMPONENTS.get(key, key.replace("_", " "))
+    known = _THINGS.get(key) or _PARTS.get(key) or key.replace("_", " ")
     return known if known.isupper() else known[:1].lower() + known[1:]
 
 

@@ -114,9 +114,8 @@ def _troubles(proof: Proof) -> Iterator[Trouble]:
 
 
 def _proofs(reader: Reader, collateral: Collateral, at: datetime) -> Iterator[tuple[str, Proof]]:
-    from ratchet.evidence import Evidence, Format, verify
+    from ratchet.evidence import FORMATS, Evidence, Format, verify
 
-    formats = {form.value for form in Format}
     for name, id in _latest(reader):
         record = reader.event(id)
         data: Mapping[str, Json] = record.event.data if record is not None else {}
@@ -124,7 +123,7 @@ def _proofs(reader: Reader, collateral: Collateral, at: datetime) -> Iterator[tu
         if raw is None:
             continue  # retention has passed: nothing can be said of it
         beside = [reader.blob(BlobId(blob)) for blob in data.get("endorsements") or ()]
-        form = Format(data["format"]) if data.get("format") in formats else None
+        form = Format(data["format"]) if data.get("format") in FORMATS else None
         evidence = Evidence(raw, form, tuple(blob for blob in beside if blob is not None))
         yield name, verify(evidence, collateral, at)
 

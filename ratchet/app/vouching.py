@@ -39,7 +39,7 @@ def reference_values(proof: Proof, file: str) -> dict[str, Json]:
     Raises:
         Fault: it is not proven who made these measurements, so nobody should vouch for them.
     """
-    from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS
+    from ratchet.evidence import TEES
 
     claims = proof.claims
     if proof.format is None or claims is None:
@@ -51,21 +51,23 @@ def reference_values(proof: Proof, file: str) -> dict[str, Json]:
         lines = tuple(reason_lines(r.to_data() for step in proof.steps for r in step.reasons))
         next = "vouch for evidence that `ratchet verify` finds genuine; --collateral and --endorsement add documents"
         raise Fault("not-genuine", f"{plain(file)}: {wrong}, so nothing is vouched for", next, Exit.REFUSED, lines)
-    asked = (*BOOT_CLAIMS[claims.tee], *RUNTIME_CLAIMS[claims.tee])
+    tee = TEES[claims.tee]
     return {
         "tee": claims.tee,
         "by": _whoever_runs_this(),
         "source": f"measured in {plain(file)[:120]}, SHA-256 {proof.evidence}",
-        "conditions": {name: claims.measurements[name] for name in asked},
+        "conditions": {name: claims.measurements[name] for name in (*tee.boot, *tee.runtime)},
     }
 
 
 def _doubt(proof: Proof) -> str | None:
     """Why the measurements may be anybody's word; None where they are not."""
+    from ratchet.evidence import TEES
+
     if not proof.genuine:
         names = dict.fromkeys((*proof.unproven, *(s.name for s in proof.steps if s.outcome == "failed")))
         return f"not genuine ({', '.join(names)} did not pass)"
-    if proof.claims is not None and proof.claims.tee != "snp":
+    if proof.claims is not None and TEES[proof.claims.tee].judge == "status":
         # Without the QE identity any enclave on that machine may have signed it; with a revoked one, anybody.
         if proof.tcb is None:
             return "not known whose quoting enclave signed it: there is no TCB info or QE identity for it"

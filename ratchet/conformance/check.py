@@ -17,8 +17,8 @@ from ratchet.collateral import Collateral, Known, UnknownDocument, amd, parse
 from ratchet.conformance import claims as table
 from ratchet.conformance.claims import Absent, Look, Seen
 from ratchet.event import Json, parse_time
-from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, fields, verify
-from ratchet.evidence.snp import certificate_table
+from ratchet.evidence import FORMATS, Evidence, Format, Outcome, Proof, StepName, fields, verify
+from ratchet.evidence.amd.snp import certificate_table
 from ratchet.x509.anchor import Root
 from ratchet.x509.chain import BadCertificate
 
@@ -154,11 +154,9 @@ class _Checker:
         """Everything compared; None where the format is not known."""
         if item["format"] == "intel-collateral":
             return self._document(item)
-        try:
-            format = Format(item["format"])
-        except ValueError:
+        if item["format"] not in FORMATS:
             return None
-        return self._evidence(item, format)
+        return self._evidence(item, Format(item["format"]))
 
     # -- evidence
 

@@ -15,9 +15,10 @@ from ratchet.collateral.amd import Vek
 from ratchet.collateral.intel import TcbInfo
 from ratchet.collateral.tcb import NO_MATCH
 from ratchet.event import Json
-from ratchet.evidence import Claims, Field, Outcome, Proof, Step, StepName, pck
-from ratchet.evidence.quote import PCK_CHAIN, Quote
-from ratchet.evidence.snp_report import SnpReport
+from ratchet.evidence import Claims, Field, Outcome, Proof, Step, StepName
+from ratchet.evidence.amd.snp_report import SnpReport
+from ratchet.evidence.intel import pck
+from ratchet.evidence.intel.quote import PCK_CHAIN, Quote
 from ratchet.x509.anchor import Vendor
 from ratchet.x509.chain import BadCertificate, Certificate, read_chain
 
@@ -306,7 +307,7 @@ TDX_CLAIMS: Mapping[str, Look] = {
 
 
 def _svns(seen: Seen, prefix: str) -> Json:
-    return bytes(seen.claims.tcb[f"{prefix}.{i}"] for i in range(16)).hex()
+    return bytes(int(seen.claims.tcb[f"{prefix}.{i}"]) for i in range(16)).hex()
 
 
 def _statements(seen: Seen, kind: Kind) -> list[Known]:

@@ -25,7 +25,7 @@ from ratchet.app.output import plain, print_json, progress
 from ratchet.conformance.check import BadManifest, Read, endorsements, items_of, paths_of, time_of
 from ratchet.conformance.files import files_below
 from ratchet.event import Event, Json, delivery_id, digest, stamp
-from ratchet.evidence import Format
+from ratchet.evidence import FORMATS
 from ratchet.ports import Blobs, Log
 
 SOURCE = "/collectors/corpus"
@@ -129,7 +129,7 @@ def replay(place: Home, manifest: bytes, read: Read) -> Told:
     from streams.clock import drive
 
     items = items_of(manifest)
-    ours = [item for item in items if item["format"] in {*Format, "intel-collateral"}]
+    ours = [item for item in items if item["format"] in {*FORMATS, "intel-collateral"}]
     left_out: dict[str, int] = {}
     for item in items:
         if item not in ours and item["format"] != "collateral":  # what vendors' documents are called there

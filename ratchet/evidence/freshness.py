@@ -30,7 +30,7 @@ from functools import lru_cache
 from hmac import compare_digest
 
 from ratchet.event import Json, canonical
-from ratchet.evidence import Outcome, Step, StepName
+from ratchet.evidence.proof import Outcome, Step, StepName
 from ratchet.reason import Reason
 
 SIZE = 64

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ratchet.event import Json, digest, stamp
-from ratchet.evidence import Claims, Outcome, Proof, StepName
+from ratchet.evidence import TEES, Claims, Outcome, Proof, StepName
 from ratchet.policy import reference
 from ratchet.policy.circumstances import Circumstances, Recognition
 from ratchet.policy.condition import Answer, values_of
 from ratchet.policy.finding import CONFIGURATION, EXECUTABLES, HARDWARE, IDENTITY, Finding
 from ratchet.policy.hardware import hardware, not_judged
-from ratchet.policy.policy import AR4SI, NAMEABLE, REQUIRED, Policy
+from ratchet.policy.policy import AR4SI, NAMEABLE, Policy
 from ratchet.policy.reference import Executables
 from ratchet.reason import Reason
 from ratchet.standing import Tier, tier_of
@@ -310,7 +310,8 @@ def _identity(claims: Claims, about: Circumstances, found: Finding) -> None:
 
 def _configuration(claims: Claims, found: Finding) -> None:
     """Step 5."""
-    if claims.tee not in REQUIRED:  # what it would have to be configured as, nobody has written down
+    tee = TEES.get(claims.tee)
+    if tee is None:  # what it would have to be configured as, nobody has written down
         found.not_checked(CONFIGURATION, "tee", not_judged(claims.tee))
     if claims.debug:
         reason = Reason(
@@ -318,9 +319,7 @@ def _configuration(claims: Claims, found: Finding) -> None:
             "debug",
             True,
             False,
-            {"sgx": "Intel SDM 3D, ATTRIBUTES.DEBUG", "tdx": "Intel TDX Module ABI, ATTRIBUTES.TUD.DEBUG"}.get(
-                claims.tee, "AMD 56860, Guest Policy, DEBUG"
-            ),
+            tee.debug_source if tee is not None else AR4SI,
             "relaunch without debug, with new secrets: the host may have read the old ones",
         )
         found.worse(CONFIGURATION, 96 if found.policy.production else 32, reason)

@@ -20,8 +20,9 @@ from enum import StrEnum
 from typing import Self
 
 from ratchet.event import Json
-from ratchet.evidence import Claims
-from ratchet.evidence.vocabulary import SIGNER, SIGNERS, check, measurements
+from ratchet.evidence import TEES, Claims
+from ratchet.evidence.registry import check
+from ratchet.evidence.spec import SIGNER
 
 Value = str | int
 """Lower-case hex, or a whole number; truth values are 0 and 1."""
@@ -125,10 +126,11 @@ class Condition:
         if len(kinds) != 1 or ("mask" in given) != ("value" in given):
             raise ValueError("a condition is one of: a value, one_of, at_least, mask with value, signed_by")
         if (claim == SIGNER) != (kinds[0] == "signed_by"):
-            raise ValueError(f"signed_by is said of `signer`, and nothing else is: {', '.join(SIGNERS[tee]) or 'none'}")
+            signers = ", ".join(TEES[tee].signers) or "none"
+            raise ValueError(f"signed_by is said of `signer`, and nothing else is: {signers}")
         if given.get("unattested", "refuse") not in ("refuse", "admit"):
             raise ValueError('unattested is "refuse" or "admit"')
-        bytes_ = claim == SIGNER or claim in measurements(tee)
+        bytes_ = claim == SIGNER or claim in TEES[tee].measurements
         admit = given.get("unattested") == "admit"
         if kinds[0] == "at_least":
             if bytes_:
@@ -167,7 +169,7 @@ def _number(value: Value) -> int:
 def values_of(claims: Claims, name: str) -> tuple[Value, ...]:
     """What evidence says of a claim: one value, several for `signer`, none where it does not make it."""
     if name == SIGNER:
-        found = (claims.measurements.get(one) for one in SIGNERS[claims.tee])
+        found = (claims.measurements.get(one) for one in TEES[claims.tee].signers)
         return tuple(value for value in found if value is not None and value.strip("0"))
     for where in (claims.measurements, claims.bits, claims.tcb):
         value = where.get(name)

@@ -70,6 +70,16 @@ class IntelFloor:
         """The level that a platform is at: the first in list order that it reaches."""
         return match(self.levels, tcb)
 
+    @property
+    def modular(self) -> bool:
+        """Do its levels ask for components of a TDX module, too? (Intel PCS API v4, tdxtcbcomponents.)"""
+        return any(level.tdx is not None for level in self.levels)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """Names of the versions that it speaks of."""
+        return _TDX if self.modular else _SGX
+
     def to_data(self) -> dict[str, Json]:
         """As JSON; see docs/floors.md."""
         return {
@@ -204,6 +214,11 @@ class AmdFloor:
     minima: tuple[Minimum, ...]
     provenance: Provenance
 
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """Names of the versions that it speaks of."""
+        return tuple(sorted({name for minimum in self.minima for name in minimum.tcb}))
+
     def to_data(self) -> dict[str, Json]:
         """As JSON; see docs/floors.md."""
         return {
@@ -308,7 +323,7 @@ def merged_status(floor: IntelFloor, tcb: Mapping[str, int], qe: str) -> Merged:
     """
     quoting = (ModuleLevel(isvsvn=0, status=qe, date=floor.levels[0].date, advisories=()),) if floor.levels else ()
     sgx = [tcb[f"sgx.{n}"] for n in range(16)]
-    tdx = [tcb[f"tdx.{n}"] for n in range(16)] if floor.tee == "tdx" else None
+    tdx = [tcb[f"tdx.{n}"] for n in range(16)] if floor.modular else None
     tdx2 = [tcb[f"tdx2.{n}"] for n in range(16)] if tdx is not None and "tdx2.0" in tcb else None
     return evaluate(floor.levels, floor.modules, quoting, sgx, tcb["pcesvn"], 0, tdx, tdx2)
 
@@ -318,7 +333,7 @@ _TDX = (*_SGX, *(f"tdx.{n}" for n in range(16)))
 
 
 def _intel(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
-    missing = [name for name in (_SGX if floor.tee == "sgx" else _TDX) if name not in tcb]
+    missing = [name for name in floor.asks if name not in tcb]
     if missing:
         return tuple(
             Reason(ABSTAINS, name, None, "a security version", floor.provenance.place, "send whole evidence")
@@ -328,7 +343,7 @@ def _intel(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
     level = floor.match(tcb)
     if level is None or not floor.admits(level.status, level.advisories):
         found += _short_of_level(floor, tcb, level)
-    if floor.tee == "tdx" and tcb["tdx.1"] > 0:
+    if floor.modular and tcb["tdx.1"] > 0:
         module = match_module(floor.modules, tcb)
         if module is None or not floor.admits(module.status, module.advisories):
             found.append(_short_of_module(floor, tcb, module))

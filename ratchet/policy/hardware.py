@@ -1,12 +1,18 @@
-"""Is the hardware good enough? Intel's TCB status, SNP's versions against each other, and the floor in force."""
+"""Is the hardware good enough? By its vendor's TCB status, by the floor in force, and its versions against each other.
+
+Which of these judges a TEE, its entry says (`ratchet.evidence.spec.Judge`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from ratchet.event import stamp
-from ratchet.evidence import Claims, Proof, TcbStatus
-from ratchet.evidence.vocabulary import TEES
+from ratchet.evidence import TEES, Claims, Proof, TcbStatus
+from ratchet.evidence.proof import Version
+from ratchet.evidence.spec import Behind, Judge, Tee, View
 from ratchet.policy import grace
 from ratchet.policy.finding import CONFIGURATION, HARDWARE, Finding
 from ratchet.policy.floor import ABSTAINS, BELOW, Floor, IntelFloor, is_open, merged_status, shortfalls
@@ -82,30 +88,33 @@ def hardware(proof: Proof, claims: Claims, found: Finding) -> None:
     A TEE whose versions nothing here judges stays at 0, and no policy excuses that: a floor alone, whoever wrote it, is
     no judgement of firmware that nobody knows how to read.
     """
-    policy = found.policy
-    match claims.tee:
-        case "sgx" | "tdx":
-            _intel_status(proof, claims, found)
-        case "snp":
-            _snp_versions(claims, found)
-        case _:
-            found.not_checked(HARDWARE, "tee", not_judged(claims.tee))
-            return
+    policy, tee = found.policy, TEES.get(claims.tee)
+    if tee is None:
+        found.not_checked(HARDWARE, "tee", not_judged(claims.tee))
+        return
+    if tee.judge is Judge.ISSUER:
+        # It attests no versions: that its vendor's certificate for it is in force is all there is to check, and was.
+        found.passed(HARDWARE)
+        return
+    if tee.judge is Judge.STATUS:
+        _status(proof, claims, found)
+    _against_each_other(tee, claims, found)
     floor = policy.floors.get(claims.family)
     if floor is not None and not is_open(floor):
         found.passed(HARDWARE)
-        short = shortfalls(floor, claims.tcb, claims.bits, proof.tcb.qe if proof.tcb is not None else None)
+        short = shortfalls(floor, _numbers(claims.tcb), claims.bits, proof.tcb.qe if proof.tcb is not None else None)
         if short and isinstance(floor, IntelFloor) and _floor_in_grace(floor, proof.tcb, claims, found):
             short = ()
-        for of in policy.floor_of if claims.tee == "snp" else ():
-            # A floor is written of the reported TCB; the policy says which of SNP's others must meet it, too.
-            short += tuple(_of_another_tcb(of, one) for one in _below(floor, claims, of)) if of != "reported" else ()
+        for view in tee.views[1:]:
+            # A floor is written of the first view; the policy says which others must meet it, too.
+            if view.name in policy.floor_of:
+                short += tuple(_of_view(view, one) for one in _below(floor, claims, tee, view))
         if any(r.code != ABSTAINS for r in short):
             found.worse(HARDWARE, 32, *short)
         elif short:
             found.not_checked(HARDWARE, "floor (abstains)", *short)
-    elif claims.tee == "snp":
-        # Intel's status is a judgement of the versions; AMD publishes none, so without a floor nothing judged them.
+    elif tee.judge is Judge.FLOOR:
+        # A status is a judgement of the versions; where nobody publishes one, nothing judged them without a floor.
         found.not_checked(
             HARDWARE,
             "floor",
@@ -126,31 +135,35 @@ def not_judged(tee: str) -> Reason:
     return Reason("tee_not_judged", "tee", tee, ", ".join(TEES), AR4SI, "update Ratchet: it reads more than it judges")
 
 
-def _below(floor: Floor, claims: Claims, of: str) -> list[Reason]:
-    """In which components another of the four TCBs is below what the floor asks of the reported one."""
-    names = [name.partition(".")[2] for name in claims.tcb if name.startswith(f"{of}.")]
-    instead = {**claims.tcb, **{f"reported.{name}": claims.tcb[f"{of}.{name}"] for name in names}}
+def _numbers(tcb: Mapping[str, Version]) -> dict[str, int]:
+    """The versions that are numbers, which are all that today's kinds of floors speak of."""
+    return {name: value for name, value in tcb.items() if isinstance(value, int)}
+
+
+def _below(floor: Floor, claims: Claims, tee: Tee, view: View) -> list[Reason]:
+    """In which components another view of the versions is below what the floor asks of the first."""
+    first = tee.views[0].name
+    names = [name.partition(".")[2] for name in claims.tcb if name.startswith(f"{view.name}.")]
+    numbers = _numbers(claims.tcb)
+    instead = {**numbers, **{f"{first}.{name}": numbers[f"{view.name}.{name}"] for name in names}}
     below = shortfalls(floor, instead, claims.bits)
-    return [one for one in below if one.code == BELOW and one.component.startswith("reported.")]
+    return [one for one in below if one.code == BELOW and one.component.startswith(f"{first}.")]
 
 
-def _of_another_tcb(of: str, one: Reason) -> Reason:
-    component = f"{of}.{one.component.partition('.')[2]}"
-    match of:
-        case "committed":
-            code, remedy = "committed_below_floor", "commit the firmware (SNP_COMMIT): until then the host can go back"
-        case "launch":
-            code, remedy = "launched_below_floor", "relaunch the guest: its memory was prepared under older firmware"
-        case _:
-            code, remedy = "current_below_floor", "update SEV firmware"
-    return Reason(code, component, one.got, one.want, one.source, remedy)
+def _of_view(view: View, one: Reason) -> Reason:
+    component = f"{view.name}.{one.component.partition('.')[2]}"
+    return Reason(view.code, component, one.got, one.want, one.source, view.remedy)
 
 
 def _floor_in_grace(floor: IntelFloor, tcb: TcbStatus | None, claims: Claims, found: Finding) -> bool:
     """Would the floor's own list let it pass for a while yet?"""
-    if tcb is None or not found.policy.grace or any(r.code == ABSTAINS for r in shortfalls(floor, claims.tcb, {})):
+    if (
+        tcb is None
+        or not found.policy.grace
+        or any(r.code == ABSTAINS for r in shortfalls(floor, _numbers(claims.tcb), {}))
+    ):
         return False
-    by_floor = merged_status(floor, claims.tcb, tcb.qe)
+    by_floor = merged_status(floor, _numbers(claims.tcb), tcb.qe)
     end = grace.ends(found.policy.grace, claims.family, by_floor.merged, by_floor.advisories, by_floor.superseded)
     if end is None or found.at >= end:
         return False
@@ -158,7 +171,7 @@ def _floor_in_grace(floor: IntelFloor, tcb: TcbStatus | None, claims: Claims, fo
     return floor.admits(grace.IN_GRACE[by_floor.merged], by_floor.advisories)
 
 
-def _intel_status(proof: Proof, claims: Claims, found: Finding) -> None:
+def _status(proof: Proof, claims: Claims, found: Finding) -> None:
     tcb, policy = proof.tcb, found.policy
     if tcb is None:
         # Never excused: without the QE identity, any enclave that the PCK vouches for may have made this quote.
@@ -217,54 +230,38 @@ def _intel_status(proof: Proof, claims: Claims, found: Finding) -> None:
         found.passed(CONFIGURATION, 32)
 
 
-class _Behind(NamedTuple):
-    """Two of SNP's TCB versions, of which the first ought to have caught up with the second."""
+def _against_each_other(tee: Tee, claims: Claims, found: Finding) -> None:
+    """The views of the versions against each other: component by component, for they are no integers.
 
-    lower: str
-    higher: str
-    code: str
-    remedy: str
-
-
-_COMPONENTS = ("bl", "fmc", "snp", "tee", "ucode")
-"""Of an SNP TCB version; `fmc` on Turin alone (AMD 57230, "TCB version")."""
-
-_ORDERED = (
-    # AMD 56860, "TCB version", SNP_SET_CONFIG and SNP_COMMIT.
-    _Behind(
-        "reported", "current", "reported_below_current", "raise the reported TCB (SNP_SET_CONFIG), fetch the new VCEK"
-    ),
-    _Behind(
-        "committed", "current", "current_not_committed", "commit the firmware (SNP_COMMIT): until then it can go back"
-    ),
-    _Behind("launch", "current", "launched_on_older_tcb", "relaunch the guest: it started under older firmware"),
-)
-
-
-_PAIRS = tuple((pair, f"{pair.lower}.{one}", f"{pair.higher}.{one}") for pair in _ORDERED for one in _COMPONENTS)
-
-
-def _snp_versions(claims: Claims, found: Finding) -> None:
-    """Reported, committed and launch TCB against the current one: component by component, for they are no integers.
-
-    Lower ones are reasons without weight: what counts is the reported TCB, from which the signing key is derived, and
-    the floor judges that. A reported or committed version above the current one cannot come about on sound firmware
-    (AMD 56860, SNP_SET_CONFIG and SNP_COMMIT), so it is a warning.
+    Lower ones are reasons without weight: the floor judges versions. One that is above what it cannot be above on sound
+    firmware is a warning.
     """
-    versions = claims.tcb.get
-    for pair, name, higher in _PAIRS:
-        got, want = versions(name), versions(higher)
+    versions = _numbers(claims.tcb)
+    for pair, name, higher in _pairs(tee.name):
+        got, want = versions.get(name), versions.get(higher)
         if got == want or got is None or want is None:
             continue
         if got < want:
-            found.reasons.append(Reason(pair.code, name, got, want, "AMD 56860, ATTESTATION_REPORT", pair.remedy))
-        elif pair.lower != "launch":
+            found.reasons.append(Reason(pair.code, name, got, want, tee.versions_source, pair.remedy))
+        elif not pair.sound:
             reason = Reason(
                 "tcb_inconsistent",
                 name,
                 got,
                 f"at most {want}, as {pair.higher}",
-                "AMD 56860, ATTESTATION_REPORT",
+                tee.versions_source,
                 "look at the host: its firmware went back without a reset, or lies",
             )
             found.worse(HARDWARE, 32, reason)
+
+
+@cache
+def _pairs(tee: str) -> tuple[tuple[Behind, str, str], ...]:
+    """Components that are held against each other."""
+    names = [one.name for one in TEES[tee].components]
+    return tuple(
+        (pair, name, f"{pair.higher}.{name.partition('.')[2]}")
+        for pair in TEES[tee].behind
+        for name in names
+        if name.startswith(f"{pair.lower}.")
+    )

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ratchet.event import Json, canonical, digest
-from ratchet.evidence.vocabulary import check
+from ratchet.evidence import TEES
+from ratchet.evidence.registry import check
 from ratchet.policy.condition import Condition
 from ratchet.policy.enrolment import Rules
 from ratchet.policy.evaluation import Evaluation
@@ -29,27 +30,11 @@ NAMEABLE = ("revocation", "collateral", "freshness", "executables", "floor", "id
 NEVER_ACCEPTED = ("Revoked", "NoMatchingTcbLevel")
 """Statuses that no policy can admit."""
 
-REQUIRED: Mapping[str, Mapping[str, Json]] = {
-    "sgx": {},
-    "snp": {"policy.migrate_ma": False},
-    "tdx": {
-        "attributes.sept_ve_disable": True,
-        "attributes.migratable": False,
-        "service_td": {"one_of": [0], "unattested": "admit"},
-    },
-}
-"""What is required of a guest unless the policy names the claim itself; `"any"` there lets it be anything.
-
-SNP: a migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA). TDX: without SEPT_VE_DISABLE
-the host can inject #VE on private memory; a migratable TD may leave the machine that attested; a service TD
-(MRSERVICETD not zero) is bound to it and may change it (Intel TDX Module ABI, "ATTRIBUTES", "SERVTD_HASH"). TD reports
-1.0 do not say whether there is one. SMT, VMPL and ALIAS_CHECK depend on the deployment: a policy may add them."""
-
 ANY = "any"
 """In place of a condition: the claim may be anything."""
 
-FLOOR_OF = ("reported", "committed", "launch", "current")
-"""SNP's four TCB versions (AMD 56860, "ATTESTATION_REPORT"). A floor is written of the reported one."""
+FLOOR_OF = tuple(dict.fromkeys(view.name for tee in TEES.values() for view in tee.views))
+"""Views of versions of which a floor may be asked; a floor is written of a TEE's first one."""
 
 
 class _GivenSet(BaseModel):
@@ -205,7 +190,7 @@ class Policy:
             "accept": {status: list(allowed) for status, allowed in self.accept.items()},
             "may_be_impossible": list(self.may_be_impossible),
             "production": self.production,
-            "require": {tee: _require_data(tee, self.require.get(tee, ())) for tee in sorted(REQUIRED)},
+            "require": {tee: _require_data(tee, self.require.get(tee, ())) for tee in sorted(TEES)},
             "minimum_evaluation": self.minimum_evaluation,
             "evaluation": self.evaluation,
             "grace": [rule.to_data() for rule in self.grace],
@@ -258,11 +243,11 @@ def required(given: Mapping[str, Mapping[str, Json]]) -> Mapping[str, tuple[Cond
         ValueError: no condition; names the key.
     """
     found = {}
-    for tee in sorted({*REQUIRED, *given}):
-        if tee not in REQUIRED:
-            raise ValueError(f"policy: require: {tee!r} is none of {', '.join(REQUIRED)}")
+    for tee in sorted({*TEES, *given}):
+        if tee not in TEES:
+            raise ValueError(f"policy: require: {tee!r} is none of {', '.join(TEES)}")
         conditions = []
-        for claim, value in sorted({**REQUIRED[tee], **given.get(tee, {})}.items()):
+        for claim, value in sorted({**TEES[tee].required, **given.get(tee, {})}.items()):
             try:
                 if value == ANY:
                     check(tee, claim)
@@ -276,7 +261,7 @@ def required(given: Mapping[str, Mapping[str, Json]]) -> Mapping[str, tuple[Cond
 
 def _require_data(tee: str, conditions: Iterable[Condition]) -> dict[str, Json]:
     """With what is required anyway and was let go, in so many words."""
-    return {**dict.fromkeys(REQUIRED[tee], ANY), **{one.claim: one.to_data() for one in conditions}}
+    return {**dict.fromkeys(TEES[tee].required, ANY), **{one.claim: one.to_data() for one in conditions}}
 
 
 def _sets(given: Mapping[str, Mapping[str, Json]]) -> Iterator[ReferenceSet]:

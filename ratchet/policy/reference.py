@@ -12,9 +12,9 @@ A set speaks of one TEE. Evidence is of a set when it meets all of its condition
 | 96 | a contraindicated set, whatever else it is of |
 | 0 | a known set that leaves a boot measurement open: what runs was not judged |
 
-Boot measurements are MRENCLAVE (SGX), the launch measurement (SNP), MRTD and RTMR0 to 2 (TDX: MRTD is the firmware
-alone, so a set of nothing else would vouch for any kernel). An SGX set may pin the signer with product id and least
-security version instead. RTMR3 is TDX's run-time measurement; SGX and SNP have none: 3 is the best that they can have.
+Which measurements are a TEE's boot and run-time measurements, and what may be pinned in their stead (for SGX the signer
+with product id and least security version), its entry says (`ratchet.evidence.spec.Tee`, `boot`, `runtime`,
+`boot_instead`). Of a TEE without run-time measurements 3 is the best that it can have.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from datetime import datetime
 from typing import NamedTuple, Self
 
 from ratchet.event import Json, parse_time, stamp
-from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Claims
-from ratchet.evidence.vocabulary import SIGNER, TEES
+from ratchet.evidence import TEES, Claims
 from ratchet.policy.condition import Answer, Condition, values_of
 from ratchet.reason import Reason
 
@@ -35,9 +34,6 @@ STATES: Mapping[str, int] = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
 """State of a set -> the best that it makes of executables (AR4SI)."""
 
 SOURCE = "draft-ietf-rats-ar4si-09, 2.3.2 (executables)"
-
-_SIGNED = frozenset({SIGNER, "isvprodid", "isvsvn"})
-"""What names an SGX enclave as well as MRENCLAVE does: who signed it, which product, from which version on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +77,19 @@ class ReferenceSet:
     @property
     def open_boot_claims(self) -> tuple[str, ...]:
         """Boot measurements that it leaves open."""
+        tee = TEES[self.tee]
         pinned = {one.claim for one in self.conditions if one.exact}
         least = {one.claim for one in self.conditions if one.at_least}
-        if self.tee == "sgx" and pinned | (least & {"isvsvn"}) >= _SIGNED:
+        if tee.boot_instead and pinned | (least & tee.at_least) >= tee.boot_instead:
             return ()
-        return tuple(name for name in BOOT_CLAIMS[self.tee] if name not in pinned)
+        return tuple(name for name in tee.boot if name not in pinned)
 
     @property
     def judges_run_time(self) -> bool:
         """Does it pin the run-time measurements, of a TEE that has some?"""
         pinned = {one.claim for one in self.conditions if one.exact}
-        return bool(RUNTIME_CLAIMS[self.tee]) and set(RUNTIME_CLAIMS[self.tee]) <= pinned
+        runtime = TEES[self.tee].runtime
+        return bool(runtime) and set(runtime) <= pinned
 
     def to_data(self) -> dict[str, Json]:
         """As JSON: a table of `[policy.reference_values]` without its name."""

@@ -66,7 +66,7 @@ def same_effect(one: Floor | None, other: Floor | None) -> bool:
 def _intel(new: IntelFloor, old: IntelFloor) -> bool:
     if not _contained(new, old, module=0):
         return False
-    if new.tee != "tdx":
+    if not new.modular:
         return True
     platforms = _contained(new, old, module=1)
     for name in sorted(new.modules):
@@ -217,7 +217,7 @@ def _intel_edge(floor: IntelFloor) -> Iterator[tuple[dict[str, int], dict[str, i
         plain = _vector(level, 0)
         if plain is not None:
             yield _of_tee(floor, plain), {}
-        if floor.tee != "tdx":
+        if not floor.modular:
             continue
         for name in sorted(floor.modules):
             version = int(name.removeprefix("TDX_"), 16)
@@ -228,7 +228,7 @@ def _intel_edge(floor: IntelFloor) -> Iterator[tuple[dict[str, int], dict[str, i
 
 
 def _of_tee(floor: IntelFloor, point: _Point) -> dict[str, int]:
-    return {name: value for name, value in _tcb(point).items() if floor.tee == "tdx" or not name.startswith("tdx.")}
+    return {name: value for name, value in _tcb(point).items() if floor.modular or not name.startswith("tdx.")}
 
 
 def _amd_edge(floor: AmdFloor) -> Iterator[tuple[dict[str, int], dict[str, int]]]:

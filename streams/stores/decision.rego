@@ -154,7 +154,8 @@ least_evaluation := object.get(input, "evaluation", null)
 
 recent_evaluation if least_evaluation == null
 
-recent_evaluation if tee == "snp" # AMD has no evaluations
+# TEEs whose vendors number no evaluations.
+recent_evaluation if tee in object.get(data.ratchet_policy, "without_evaluations", [])
 
 recent_evaluation if {
 	is_number(least_evaluation)
@@ -304,7 +305,7 @@ sgx_seen := [machine.tcb[name] | some name in sgx_names]
 
 tdx_seen := [machine.tcb[name] | some name in tdx_names]
 
-asked := array.concat(array.concat(sgx_names, ["pcesvn"]), [name | some name in tdx_names; floor.tee == "tdx"])
+asked := array.concat(array.concat(sgx_names, ["pcesvn"]), [name | some name in tdx_names; modular])
 
 unattested contains name if {
 	some name in asked
@@ -352,7 +353,15 @@ admitted(level) if {
 	}
 }
 
-module_met if floor.tee != "tdx"
+# The levels ask for components of a TDX module, too (Intel PCS API v4, tdxtcbcomponents).
+default modular := false
+
+modular if {
+	some level in floor.levels
+	level.tdx != null
+}
+
+module_met if not modular
 
 module_met if machine.tcb["tdx.1"] == 0
 

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
+from ratchet.ear import WITHOUT_EVALUATIONS
 from ratchet.event import Json, stamp
 from ratchet.policy.policy import Policy
 from ratchet.ports import Intent, Refused
@@ -61,6 +62,7 @@ def files_of(intent: Intent) -> dict[str, bytes]:
                 "tenant": intent.tenant,
                 "policy": policy_hash(intent),
                 "floors": intent.floors,
+                "without_evaluations": sorted(WITHOUT_EVALUATIONS),
             }
         ),
         "policy.json": readable(intent.policy),

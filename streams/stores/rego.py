@@ -187,11 +187,8 @@ def probes(held: Mapping[str, Json]) -> Iterable[Mapping[str, Json]]:
     yield _probe("none/none", genuine=True)
     for family, data in sorted(held.items()):
         yield _probe(family, genuine=False)
-        names = [f"{kind}.{n}" for kind in ("sgx", "tdx") for n in range(16)] + ["pcesvn"]
         floor = floors.from_data(data)
-        if isinstance(floor, floors.AmdFloor):
-            names = sorted({name for minimum in floor.minima for name in minimum.tcb})
-        zero = dict.fromkeys(names, 0)
+        zero = dict.fromkeys(floor.asks, 0)
         if floors.shortfalls(floor, zero, {}):
             yield _probe(family, genuine=True, tcb=zero)
 

@@ -283,7 +283,7 @@ class World:
         roots: Iterable[Root] | None = None,
     ) -> Proof:
         """Verify this report with what came beside it and these documents."""
-        evidence = Evidence(raw, Format.SNP_REPORT, endorsements, challenge)
+        evidence = Evidence(raw, Format("snp-report"), endorsements, challenge)
         return verify(evidence, self.collateral(*documents, roots=roots), at)
 
 

@@ -74,7 +74,7 @@ SNP_TCB = {f"{of}.{name}": value for of in ("reported", "committed", "current", 
            {"bl": 4, "tee": 0, "snp": 24, "ucode": 219}.items()}  # fmt: skip
 
 SNP = Claims(
-    format=Format.SNP_REPORT,
+    format=Format("snp-report"),
     tee="snp",
     family="snp/Milan",
     platform="chip:" + "11" * 64,
@@ -90,7 +90,7 @@ SNP = Claims(
 )
 TDX = replace(
     SNP,
-    format=Format.TDX_QUOTE,
+    format=Format("tdx-quote"),
     tee="tdx",
     family="tdx/90c06f000000",
     platform="ppid:" + "33" * 16,

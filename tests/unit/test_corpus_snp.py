@@ -13,7 +13,7 @@ from ratchet.collateral import Collateral, amd
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import parse_time
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, detect, fields, verify
-from ratchet.evidence.snp import certificate_table
+from ratchet.evidence.amd.snp import certificate_table
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ def test_every_report_is_seen_as_the_manifest_says(corpus: Path):
 
 
 def test_every_report_is_recognised_by_its_bytes(corpus: Path, items):
-    assert {detect((corpus / item["file"]).read_bytes()) for item in items} == {Format.SNP_REPORT}
+    assert {detect((corpus / item["file"]).read_bytes()) for item in items} == {Format("snp-report")}
 
 
 def test_a_genuine_report_rests_on_amds_own_root_and_on_what_was_used(corpus: Path, items):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from intel_world import World
 
-from ratchet.evidence import BOOT_CLAIMS, RUNTIME_CLAIMS, Evidence, Proof, fields, verify
+from ratchet.evidence import TEES, Evidence, Proof, fields, verify
 from ratchet.policy.appraise import Policy, appraise
 
 
@@ -28,7 +28,7 @@ def test_a_proof_that_was_kept_is_the_proof_that_was_made(tee: str) -> None:
     assert replace(kept, claims=None, root=None) == replace(proof, claims=None, root=None)
     assert replace(proof.claims, native=None) == kept.claims
     assert kept.genuine
-    assert set(BOOT_CLAIMS[tee] + RUNTIME_CLAIMS[tee]) <= set(kept.claims.measurements)
+    assert {*TEES[tee].boot, *TEES[tee].runtime} <= set(kept.claims.measurements)
 
 
 def test_a_proof_that_was_kept_is_appraised_alike(corpus: Path) -> None:
@@ -66,4 +66,4 @@ def test_every_measurement_is_what_lies_in_the_bytes_of_real_evidence(corpus: Pa
             assert value == place.value == raw[place.offset : place.offset + place.length].hex(), (one["id"], name)
             seen.add(name)
     assert {"rtmr3", "mrservicetd", "mrownerconfig", "configid", "host_data", "author_key_digest"} <= seen
-    assert all(claims <= seen for claims in map(set, BOOT_CLAIMS.values()))
+    assert all(claims <= seen for claims in (set(tee.boot) for tee in TEES.values()))

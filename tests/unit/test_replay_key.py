@@ -12,8 +12,7 @@ from snp_world import World
 
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
-from ratchet.evidence import Evidence, Proof, verify
-from ratchet.evidence.replay_key import replay_key
+from ratchet.evidence import Evidence, Proof, replay_key, verify
 
 P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 P384 = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973

@@ -29,8 +29,8 @@ from intel_world import (
 
 from ratchet.collateral import Collateral, Known
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, fields, verify
-from ratchet.evidence.pck import read as read_pck
-from ratchet.evidence.quote import TEE_SGX, read
+from ratchet.evidence.intel.pck import read as read_pck
+from ratchet.evidence.intel.quote import TEE_SGX, read
 from ratchet.x509.certificate import read_certificate
 from ratchet.x509.der import BadDer
 
@@ -349,7 +349,7 @@ def test_a_document_that_becomes_known_changes_the_answer_from_then_on() -> None
 )
 def test_what_is_not_a_quote_says_why(at: int, value: bytes, why: str) -> None:
     raw = QUOTE[:at] + value + QUOTE[at + len(value) :]
-    proof = verify(Evidence(raw, Format.SGX_QUOTE), COLLATERAL, NOW)
+    proof = verify(Evidence(raw, Format("sgx-quote")), COLLATERAL, NOW)
     assert why in step(proof, StepName.PARSE).detail
     assert outcomes(proof)[StepName.PARSE] is Outcome.FAILED
     assert {o for name, o in outcomes(proof).items() if name is not StepName.PARSE} == {Outcome.NOT_POSSIBLE}
@@ -370,7 +370,7 @@ def test_lengths_inside_the_signature_data_must_agree() -> None:
 
 def test_every_truncation_is_a_reason() -> None:
     for size in range(0, len(QUOTE), 7):
-        proof = verify(Evidence(QUOTE[:size], Format.SGX_QUOTE), COLLATERAL, NOW)
+        proof = verify(Evidence(QUOTE[:size], Format("sgx-quote")), COLLATERAL, NOW)
         assert codes(proof, StepName.PARSE) == {"evidence_unreadable"}
 
 
@@ -382,11 +382,11 @@ def test_a_quote_beyond_the_limit_is_not_read() -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=1500))
 def test_random_bytes_never_raise(raw: bytes) -> None:
-    for form in (Format.SGX_QUOTE, None):
+    for form in (Format("sgx-quote"), None):
         proof = verify(Evidence(raw, form, (raw,), raw), COLLATERAL, NOW)
         assert [s.name for s in proof.steps] == list(StepName)
         assert not proof.genuine
-    fields(Evidence(raw, Format.SGX_QUOTE))
+    fields(Evidence(raw, Format("sgx-quote")))
 
 
 @settings(max_examples=200, deadline=None)
@@ -444,7 +444,7 @@ def test_fields_point_at_the_bytes_they_name() -> None:
         assert names["report_data"].value == CHALLENGE.ljust(64, b"\0").hex()
         assert names["qe.isvsvn"].value == 8
         assert names["certification_data"].length == len(World(tee="sgx").chain())
-    assert fields(Evidence(QUOTE[:100], Format.SGX_QUOTE)) == ()
+    assert fields(Evidence(QUOTE[:100], Format("sgx-quote"))) == ()
 
 
 def test_a_version_5_body_must_be_as_long_as_its_type() -> None:

@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 from snp_world import DAY, MADE, NOW, World, codes, outcomes, table
 
 from ratchet.collateral import Collateral
-from ratchet.evidence import MAX_EVIDENCE, Claims, Evidence, Format, Outcome, Proof, StepName, fields, snp, verify
-from ratchet.evidence.snp_report import SIGNED, SIZE, SnpReport, product_line
+from ratchet.evidence import (
+    MAX_EVIDENCE,
+    Claims,
+    Evidence,
+    Format,
+    Outcome,
+    Proof,
+    StepName,
+    fields,
+    verify,
+)
+from ratchet.evidence.amd import snp
+from ratchet.evidence.amd.snp_report import SIGNED, SIZE, SnpReport, product_line
 
 MILAN, GENOA, TURIN = World("Milan"), World("Genoa"), World("Turin")
 PRODUCTS = pytest.mark.parametrize("world", [MILAN, GENOA, TURIN], ids=lambda world: world.product)
@@ -451,7 +462,7 @@ def test_fields_show_where_each_claim_lies(world, version):
     assert by_name["reported_tcb"].value["snp"] == world.levels["snp"] or version == 2
     assert ("cpuid_family" in by_name) == (version >= 3)
     assert ("current_mit_vector" in by_name) == (version >= 5)
-    assert fields(Evidence(raw[:-1], Format.SNP_REPORT)) == ()
+    assert fields(Evidence(raw[:-1], Format("snp-report"))) == ()
 
 
 # -- what repeats, and what an attacker sends
@@ -460,12 +471,12 @@ def test_fields_show_where_each_claim_lies(world, version):
 def test_what_is_remembered_changes_no_answer():
     world = MILAN
     collateral = world.collateral(world.crl())
-    good = Evidence(world.report(), Format.SNP_REPORT, (world.vek(), world.signer()))
+    good = Evidence(world.report(), Format("snp-report"), (world.vek(), world.signer()))
     first = verify(good, collateral, NOW)
     assert verify(good, collateral, NOW) == first == verify(good, world.collateral(world.crl()), NOW)
     late = verify(good, collateral, MADE + 3000 * DAY)
     assert codes(late, StepName.CHAIN) == {"certificate_expired"}
-    forged = Evidence(bytes([*good.raw[:-1], 1]), Format.SNP_REPORT, good.endorsements)
+    forged = Evidence(bytes([*good.raw[:-1], 1]), Format("snp-report"), good.endorsements)
     assert not verify(forged, collateral, NOW).genuine
 
 
@@ -497,7 +508,7 @@ def test_what_is_put_beside_a_report_cannot_fill_the_memory():
 HONEST = MILAN.report(report_data=b"c" * 64)
 BESIDE = (MILAN.vek(), MILAN.signer())
 KNOWN = MILAN.collateral(MILAN.crl())
-TRUTH = claims_of(verify(Evidence(HONEST, Format.SNP_REPORT, BESIDE), KNOWN, NOW))
+TRUTH = claims_of(verify(Evidence(HONEST, Format("snp-report"), BESIDE), KNOWN, NOW))
 
 
 @slow
@@ -509,7 +520,7 @@ TRUTH = claims_of(verify(Evidence(HONEST, Format.SNP_REPORT, BESIDE), KNOWN, NOW
 def test_any_change_in_the_signed_range_is_refused(offset, flip):
     raw = bytearray(HONEST)
     raw[offset] ^= flip
-    proof = verify(Evidence(bytes(raw), Format.SNP_REPORT, BESIDE), KNOWN, NOW)
+    proof = verify(Evidence(bytes(raw), Format("snp-report"), BESIDE), KNOWN, NOW)
     assert not proof.genuine
     assert [step.name for step in proof.steps] == list(StepName)
 
@@ -521,7 +532,7 @@ def test_any_change_in_the_signed_range_is_refused(offset, flip):
 def test_a_change_outside_it_leaves_the_claims_as_they_are(offset, flip):
     raw = bytearray(HONEST)
     raw[offset] ^= flip
-    proof = verify(Evidence(bytes(raw), Format.SNP_REPORT, BESIDE), KNOWN, NOW)
+    proof = verify(Evidence(bytes(raw), Format("snp-report"), BESIDE), KNOWN, NOW)
     assert not proof.genuine  # the signature and its padding are checked too
     assert plain(proof.claims) == plain(TRUTH)
 
@@ -529,7 +540,7 @@ def test_a_change_outside_it_leaves_the_claims_as_they_are(offset, flip):
 @slow
 @given(st.binary(max_size=600))
 def test_bytes_behind_the_report_change_nothing(tail):
-    proof = verify(Evidence(HONEST + tail, Format.SNP_REPORT, BESIDE), KNOWN, NOW)
+    proof = verify(Evidence(HONEST + tail, Format("snp-report"), BESIDE), KNOWN, NOW)
     assert proof.genuine
     assert plain(proof.claims) == plain(TRUTH)
 
@@ -542,21 +553,21 @@ def plain(claims: Claims | None) -> Claims | None:
 @slow
 @given(st.binary(max_size=1400), st.lists(st.binary(max_size=200), max_size=3))
 def test_random_bytes_never_raise(raw, beside):
-    proof = verify(Evidence(raw, Format.SNP_REPORT, tuple(beside)), KNOWN, NOW)
+    proof = verify(Evidence(raw, Format("snp-report"), tuple(beside)), KNOWN, NOW)
     assert not proof.genuine
     assert [step.name for step in proof.steps] == list(StepName)
-    fields(Evidence(raw, Format.SNP_REPORT))
+    fields(Evidence(raw, Format("snp-report")))
 
 
 @slow
 @given(st.integers(0, SIZE - 1))
 def test_a_truncated_report_is_said_to_be_so(size):
-    proof = verify(Evidence(HONEST[:size], Format.SNP_REPORT, BESIDE), KNOWN, NOW)
+    proof = verify(Evidence(HONEST[:size], Format("snp-report"), BESIDE), KNOWN, NOW)
     assert codes(proof, StepName.PARSE) == {"truncated"}
 
 
 def test_an_oversized_one_is_not_read():
-    proof = verify(Evidence(HONEST + bytes(MAX_EVIDENCE), Format.SNP_REPORT, BESIDE), KNOWN, NOW)
+    proof = verify(Evidence(HONEST + bytes(MAX_EVIDENCE), Format("snp-report"), BESIDE), KNOWN, NOW)
     assert not proof.genuine
     assert proof.claims is None
 
@@ -568,7 +579,7 @@ def test_mutated_certificates_never_raise_and_never_vouch(data):
     for _ in range(data.draw(st.integers(1, 4))):
         leaf[data.draw(st.integers(0, len(leaf) - 1))] ^= data.draw(st.integers(1, 255))
     fresh = Collateral(KNOWN.roots, KNOWN.all())
-    proof = verify(Evidence(HONEST, Format.SNP_REPORT, (bytes(leaf), BESIDE[1])), fresh, NOW)
+    proof = verify(Evidence(HONEST, Format("snp-report"), (bytes(leaf), BESIDE[1])), fresh, NOW)
     assert not proof.genuine or bytes(leaf) == BESIDE[0]
 
 

@@ -21,7 +21,7 @@ from intel_world import (
 )
 
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, fields, verify
-from ratchet.evidence.quote import TEE_TDX, read
+from ratchet.evidence.intel.quote import TEE_TDX, read
 
 V4 = World(version=4)
 V5 = World(version=5)
@@ -88,7 +88,7 @@ def test_everything_in_a_version_5_body_is_signed() -> None:
 
 
 def test_what_is_sent_as_the_other_kind_is_refused_not_misread() -> None:
-    for raw, form in ((V4.quote(), Format.SGX_QUOTE), (World(tee="sgx", version=4).quote(), Format.TDX_QUOTE)):
+    for raw, form in ((V4.quote(), Format("sgx-quote")), (World(tee="sgx", version=4).quote(), Format("tdx-quote"))):
         proof = verify(Evidence(raw, form), V4.collateral(), NOW)
         assert outcomes(proof)[StepName.PARSE] is Outcome.FAILED
 
@@ -174,9 +174,9 @@ def test_tdx_is_not_judged_by_documents_for_sgx() -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=1500))
 def test_random_bytes_never_raise(raw: bytes) -> None:
-    proof = verify(Evidence(raw, Format.TDX_QUOTE, challenge=raw), V4.collateral(), NOW)
+    proof = verify(Evidence(raw, Format("tdx-quote"), challenge=raw), V4.collateral(), NOW)
     assert not proof.genuine
-    assert fields(Evidence(raw, Format.TDX_QUOTE)) == () or len(raw) > 600
+    assert fields(Evidence(raw, Format("tdx-quote"))) == () or len(raw) > 600
 
 
 QUOTES = [V4.quote(), V5.quote(tee_tcb_svn2=bytes([3, 0, 3]), trailing=bytes(70))]
@@ -206,7 +206,7 @@ def test_a_mutation_is_refused_where_it_is_signed_and_harmless_elsewhere(data: s
 @settings(deadline=None)
 @given(cut=st.integers(0, len(QUOTES[0]) - 1))
 def test_every_truncation_is_a_reason(cut: int) -> None:
-    proof = verify(Evidence(QUOTES[0][:cut], Format.TDX_QUOTE), COLLATERAL, NOW)
+    proof = verify(Evidence(QUOTES[0][:cut], Format("tdx-quote")), COLLATERAL, NOW)
     assert codes(proof, StepName.PARSE) == {"evidence_unreadable"}
 
 
@@ -214,7 +214,7 @@ def test_every_truncation_is_a_reason(cut: int) -> None:
 @given(at=st.integers(0, 1400), value=st.binary(min_size=1, max_size=8))
 def test_lengths_that_lie_are_seen_before_anything_is_read(at: int, value: bytes) -> None:
     raw = QUOTES[0][:at] + value + QUOTES[0][at + len(value) :]
-    proof = verify(Evidence(raw, Format.TDX_QUOTE, challenge=CHALLENGE), COLLATERAL, NOW)
+    proof = verify(Evidence(raw, Format("tdx-quote"), challenge=CHALLENGE), COLLATERAL, NOW)
     assert proof.genuine == (raw == QUOTES[0])
 
 

@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from ratchet.collateral import Collateral
 from ratchet.event import BlobId, digest
-from ratchet.evidence import Claims, Evidence, Format, Outcome, Proof, Step, StepName, freshness, unreadable
-from ratchet.evidence.dcap_appraisal import Module, judge
-from ratchet.evidence.platform import Platform, chain_step, platform
-from ratchet.evidence.quote import SOURCES, TEE_SGX, TEE_TDX, BadQuote, Quote, read
+from ratchet.evidence import freshness
+from ratchet.evidence.intel.dcap_appraisal import Module, judge
+from ratchet.evidence.intel.platform import Platform, chain_step, platform
+from ratchet.evidence.intel.quote import SOURCES, TDX_QUOTE, TEE_SGX, TEE_TDX, BadQuote, Quote, read
+from ratchet.evidence.proof import Claims, Evidence, Format, Outcome, Proof, Step, StepName, unreadable
 from ratchet.reason import Reason
 from ratchet.x509.chain import MAX_CHECKS, Checks, Path, as_der
 
@@ -65,9 +66,9 @@ def prove(
     """
     raw = evidence.raw
     try:
-        quote = read(raw, TEE_TDX if form is Format.TDX_QUOTE else TEE_SGX)
+        quote = read(raw, TEE_TDX if form is TDX_QUOTE else TEE_SGX)
     except BadQuote as error:
-        return unreadable.proof(evidence, str(error), form, SOURCES[form])
+        return unreadable(evidence, str(error), form, SOURCES[form])
     checks = Checks(collateral.refused)
     one = platform(quote, evidence.endorsements, collateral, checks)
     said = claims(quote, one)

@@ -29,8 +29,12 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from ratchet.collateral import Collateral, Kind, Known, Memo, amd
 from ratchet.collateral.roots import known_signers
 from ratchet.event import BlobId, digest, stamp
-from ratchet.evidence import Claims, Evidence, Field, Format, Outcome, Proof, Step, StepName, freshness, snp_report
-from ratchet.evidence.snp_report import SIGNED, SIZE, SPEC, VERSIONS, SnpReport
+from ratchet.evidence import freshness
+from ratchet.evidence.amd import snp_report, versions
+from ratchet.evidence.amd.snp_report import SIGNED, SIZE, SNP_REPORT, VERSIONS, SnpReport
+from ratchet.evidence.amd.snp_report import SPEC as LAYOUT
+from ratchet.evidence.proof import Claims, Evidence, Field, Outcome, Proof, Step, StepName
+from ratchet.evidence.spec import FormatSpec, Freshness, Judge, Subject, Tee
 from ratchet.reason import Reason
 from ratchet.x509.anchor import Root, Vendor
 from ratchet.x509.chain import (
@@ -86,12 +90,12 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         report = snp_report.read(raw)
     except ValueError as short:
         return _unparsed(
-            blob, evidence, Outcome.FAILED, Reason("truncated", "report", len(raw), SIZE, SPEC), str(short)
+            blob, evidence, Outcome.FAILED, Reason("truncated", "report", len(raw), SIZE, LAYOUT), str(short)
         )
     if report.version not in VERSIONS:
         # A newer version may be perfectly genuine; an older one is no more in use, and a great number is no version.
         outcome = Outcome.NOT_POSSIBLE if VERSIONS[-1] < report.version <= MAX_VERSION else Outcome.FAILED
-        why = Reason("unsupported_version", "report", report.version, list(VERSIONS), SPEC, "update Ratchet")
+        why = Reason("unsupported_version", "report", report.version, list(VERSIONS), LAYOUT, "update Ratchet")
         return _unparsed(blob, evidence, outcome, why, f"report version {report.version} is not known here")
 
     memo = collateral.memo
@@ -127,7 +131,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         claims = replace(claims, key=freshness.key(report.report_data, evidence.challenge, evidence.key))
     return Proof(
         evidence=blob,
-        format=Format.SNP_REPORT,
+        format=SNP_REPORT,
         steps=steps,
         claims=claims,
         root=way.root if isinstance(way, Path) else None,
@@ -137,15 +141,15 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
 
 
 def _unparsed(blob: BlobId, evidence: Evidence, outcome: Outcome, why: Reason, detail: str) -> Proof:
-    missing = Reason("unparsed", "report", None, "a report that can be read", SPEC)
-    steps = [Step(StepName.PARSE, outcome, detail, SPEC, (why,))]
+    missing = Reason("unparsed", "report", None, "a report that can be read", LAYOUT)
+    steps = [Step(StepName.PARSE, outcome, detail, LAYOUT, (why,))]
     steps += [
-        Step(name, Outcome.NOT_POSSIBLE, "the report could not be read", SPEC, (missing,))
+        Step(name, Outcome.NOT_POSSIBLE, "the report could not be read", LAYOUT, (missing,))
         for name in StepName
         if name not in (StepName.PARSE, StepName.FRESHNESS)
     ]
     steps.append(freshness.step(None, evidence.challenge, _REPORT_DATA_SPEC))
-    return Proof(blob, Format.SNP_REPORT, tuple(steps))
+    return Proof(blob, SNP_REPORT, tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,12 +372,12 @@ def _parse_step(report: SnpReport, product: str | None, size: int, endorsed: _En
     detail = f"SNP report version {report.version}{endorsed.table}"
     faults = snp_report.faults(report)
     if faults:
-        return Step(StepName.PARSE, Outcome.FAILED, f"{detail}; not as specified", SPEC, faults)
+        return Step(StepName.PARSE, Outcome.FAILED, f"{detail}; not as specified", LAYOUT, faults)
     if report.version >= 3 and product is None:
         got = f"CPUID family {report.cpuid_family:#x}, model {report.cpuid_model:#x}"
-        why = Reason("unknown_product", "report", got, sorted(amd.TCB_LAYOUT), SPEC, "update Ratchet")
-        return Step(StepName.PARSE, Outcome.NOT_POSSIBLE, f"{detail}; of a product line not known here", SPEC, (why,))
-    return Step(StepName.PARSE, Outcome.PASSED, detail, SPEC)
+        why = Reason("unknown_product", "report", got, sorted(amd.TCB_LAYOUT), LAYOUT, "update Ratchet")
+        return Step(StepName.PARSE, Outcome.NOT_POSSIBLE, f"{detail}; of a product line not known here", LAYOUT, (why,))
+    return Step(StepName.PARSE, Outcome.PASSED, detail, LAYOUT)
 
 
 def _chain_step(
@@ -562,7 +566,9 @@ def _binding_step(report: SnpReport, leaf: amd.Vek | None) -> Step:
 
 def _signer_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:
     if report.signing_key != leaf.kind:
-        yield Reason("signer_mismatch", "vek", leaf.kind, report.signing_key, SPEC, "send the certificate of that key")
+        yield Reason(
+            "signer_mismatch", "vek", leaf.kind, report.signing_key, LAYOUT, "send the certificate of that key"
+        )
     if report.version >= 3 and report.product != leaf.product:
         cpuid = f"CPUID family {report.cpuid_family:#x}, model {report.cpuid_model:#x}"
         want = f"{report.product or 'the product line'} of {cpuid}"
@@ -624,7 +630,7 @@ def _claims(report: SnpReport, product: str | None, csp: str | None) -> Claims:
     if csp is not None:
         measurements["csp_id"] = csp
     return Claims(
-        format=Format.SNP_REPORT,
+        format=SNP_REPORT,
         tee="snp",
         family=f"snp/{product or 'unknown'}",
         platform=None if chip == _NO_CHIP else f"chip:{chip[:size].hex()}",
@@ -638,3 +644,75 @@ def _claims(report: SnpReport, product: str | None, csp: str | None) -> Claims:
         native=report,
         measurements=measurements,
     )
+
+
+def _concerns(subject: Subject, kind: str, about: str) -> bool:
+    """Is what was concluded from a report of this subject judged by that statement of AMD's?"""
+    first = about.partition("/")[0]
+    match kind:
+        case Kind.AMD_VEK:
+            return subject.platform in (None, f"chip:{first}")
+        case Kind.AMD_CHAIN | Kind.AMD_CRL:
+            return (subject.family or "").partition("/")[2] == first
+    return False
+
+
+def _replay_key(raw: bytes, proof: Proof) -> BlobId:
+    """Over the signed part and the signature's r."""
+    report = proof.claims.native if proof.claims is not None else None
+    return digest(raw[:SIGNED] + report.signature_r) if isinstance(report, SnpReport) else proof.evidence
+
+
+SNP = Tee(
+    name="snp",
+    title="SNP",
+    judge=Judge.FLOOR,
+    components=versions.COMPONENTS,
+    numbers=snp_report.NUMBERS,
+    measurements=frozenset(snp_report.MEASUREMENTS),
+    signers=("id_key_digest", "author_key_digest"),
+    boot=("measurement",),
+    platform_measurements=frozenset({"csp_id"}),
+    launched_as=("vmpl", "guest_svn", *sorted(name for name in snp_report.NUMBERS if name.startswith("policy."))),
+    draws_instance=True,  # AMD 56860, ATTESTATION_REPORT, REPORT_ID: no guest or host can choose it
+    # A migration agent can read the guest's memory (AMD 56860, "Guest Policy", MIGRATE_MA).
+    required={"policy.migrate_ma": False},
+    views=versions.VIEWS,
+    behind=versions.BEHIND,
+    versions_source=versions.SOURCE,
+    debug_source="AMD 56860, Guest Policy, DEBUG",
+    brings_key=False,  # the VCEK may have been another's, and the right one come later
+    concerns=_concerns,
+    shown_by={
+        "debug": ("policy",),
+        "freshness": ("reportdata",),
+        "measurement": ("measurement",),
+        "mitigation": ("currentmitvector",),
+        "platform": ("platforminfo",),
+        "policy": ("policy",),
+        **dict.fromkeys(("bl", "fmc", "snp", "tee", "ucode"), ("reportedtcb",)),
+    },
+    words=frozenset({"snp", "vcek", "vek", "vlek", "vmpl"}),
+)
+"""What SNP reports can say, and how it is judged."""
+
+
+def detect(raw: bytes) -> bool:
+    """A u32 version of 2 to 5, and at least as many bytes as a report has (AMD 56860, table "ATTESTATION_REPORT")."""
+    return len(raw) >= SIZE and int.from_bytes(raw[:4], "little") in VERSIONS
+
+
+SPEC = FormatSpec(
+    format=SNP_REPORT,
+    title="AMD SEV-SNP attestation report",
+    tee=SNP,
+    detect=detect,
+    verify=verify,
+    fields=fields,
+    replay_key=_replay_key,
+    freshness=Freshness(place="report data", size=64, hashed=True, source=_REPORT_DATA_SPEC),
+    family="snp/<product line>",
+    simulated="amd",
+    source=LAYOUT,
+)
+"""SNP reports among the formats."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from ratchet.event import Json
-from ratchet.evidence import Field, Format
+from ratchet.evidence.proof import Field, Format
 
 ECDSA_P256 = 2
 """The attestation key type of every quote in use; 3 (P-384) is defined and made by nobody."""
@@ -40,9 +40,11 @@ _HEADER = Struct("<HHIHH16s20s")
 _BODY = Struct("<HI")
 _U16, _U32 = Struct("<H"), Struct("<I")
 
+SGX_QUOTE, TDX_QUOTE = Format("sgx-quote"), Format("tdx-quote")
+
 SOURCES = {
-    Format.SGX_QUOTE: "Intel SGX ECDSA QuoteLibReference, A.4",
-    Format.TDX_QUOTE: "Intel TDX DCAP Quoting Library API, A.3",
+    SGX_QUOTE: "Intel SGX ECDSA QuoteLibReference, A.4",
+    TDX_QUOTE: "Intel TDX DCAP Quoting Library API, A.3",
 }
 
 

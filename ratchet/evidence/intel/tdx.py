@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ratchet.collateral import Collateral
-from ratchet.evidence import Claims, Evidence, Field, Format, Proof
-from ratchet.evidence.dcap import prove
-from ratchet.evidence.dcap_appraisal import Module
-from ratchet.evidence.platform import Platform
-from ratchet.evidence.quote import BODY_TD_15, TEE_TDX, BadQuote, Quote, piece, read, shared_fields
+from ratchet.evidence.intel.dcap import prove
+from ratchet.evidence.intel.dcap_appraisal import Module
+from ratchet.evidence.intel.platform import COMPONENTS as PLATFORM_COMPONENTS
+from ratchet.evidence.intel.platform import NUMBERS, WORDS, Platform, concerns, replay_key
+from ratchet.evidence.intel.quote import (
+    BODY_TD_15,
+    SOURCES,
+    TDX_QUOTE,
+    TEE_TDX,
+    BadQuote,
+    Quote,
+    piece,
+    read,
+    shared_fields,
+)
+from ratchet.evidence.proof import Claims, Evidence, Field, Proof
+from ratchet.evidence.spec import Component, FormatSpec, Freshness, Judge, Scope, Tee
 
 TdxQuote = Quote
 """The record behind `Claims.native`."""
@@ -103,8 +115,8 @@ _TDX2 = tuple(f"tdx2.{i}" for i in range(16))
 
 
 def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
-    """Is it genuine? See `ratchet.evidence.dcap` for the steps."""
-    return prove(evidence, collateral, at, Format.TDX_QUOTE, module, claims)
+    """Is it genuine? See `ratchet.evidence.intel.dcap` for the steps."""
+    return prove(evidence, collateral, at, TDX_QUOTE, module, claims)
 
 
 @lru_cache(maxsize=1024)
@@ -135,7 +147,7 @@ def claims(quote: Quote, platform: Platform) -> Claims:
         tcb.update(zip(_TDX2, raw[at + 584 : at + 600], strict=True))
         bits["service_td"] = any(raw[at + 600 : at + 648])
     return Claims(
-        format=Format.TDX_QUOTE,
+        format=TDX_QUOTE,
         tee="tdx",
         family=f"tdx/{platform.family}",
         platform=platform.pck.identity if platform.pck is not None else None,
@@ -160,3 +172,87 @@ def fields(raw: bytes) -> tuple[Field, ...]:
     places = TD_FIELDS + (TD_15_FIELDS if quote.body_type == BODY_TD_15 else ())
     body = [piece(raw, name, label, quote.body + at, size) for name, label, at, size in places]
     return tuple(sorted([*shared_fields(quote), *body], key=lambda f: f.offset))
+
+
+_MODULE = ("mrseam", "mrsignerseam", "seamattributes")
+
+COMPONENTS = (
+    *PLATFORM_COMPONENTS,
+    # What the module is now belongs to the platform; what it was when a TD started stays with that TD, and says
+    # nothing where the other is attested (TD report 1.5). Byte 1 is the module's major version, byte 0 counts within
+    # it (Intel PCS API v4, tdxModuleIdentities).
+    *(
+        Component(
+            name=f"{kind}.{n}",
+            scope=scope,
+            major=f"{kind}.1" if n == 0 else None,
+            unless="tdx2.0" if kind == "tdx" else None,
+            label=f"{kind.upper()} component {n + 1}",
+            field="teetcbsvn" if kind == "tdx" else "teetcbsvn2",
+        )
+        for kind, scope in (("tdx", Scope.GUEST), ("tdx2", Scope.PLATFORM))
+        for n in range(16)
+    ),
+)
+"""Every name in `Claims.tcb`."""
+
+TDX = Tee(
+    name="tdx",
+    title="TDX",
+    judge=Judge.STATUS,
+    components=COMPONENTS,
+    numbers=NUMBERS
+    | {f"attributes.{name}" for name in ATTRIBUTES}
+    | {f"xfam.{name}" for name in XFAM}
+    | {"service_td"},
+    measurements=frozenset(MEASUREMENTS),
+    # MRTD is the firmware alone; RTMR0 its configuration, RTMR1 and RTMR2 boot loader, kernel and command line (Intel
+    # TDX virtual firmware design guide, 8). A set of MRTD alone would vouch for any kernel.
+    boot=("mrtd", "rtmr0", "rtmr1", "rtmr2"),
+    runtime=("rtmr3",),
+    platform_measurements=frozenset(_MODULE),
+    launched_as=tuple(f"attributes.{name}" for name in ATTRIBUTES),
+    # Without SEPT_VE_DISABLE the host can inject #VE on private memory; a migratable TD may leave the machine that
+    # attested; a service TD (MRSERVICETD not zero) is bound to it and may change it (Intel TDX Module ABI, ATTRIBUTES,
+    # SERVTD_HASH). TD reports 1.0 do not say whether there is one.
+    required={
+        "attributes.sept_ve_disable": True,
+        "attributes.migratable": False,
+        "service_td": {"one_of": [0], "unattested": "admit"},
+    },
+    debug_source="Intel TDX Module ABI, ATTRIBUTES.TUD.DEBUG",
+    brings_key=True,
+    concerns=partial(concerns, qe="TD_QE"),
+    shown_by={
+        "attributes": ("tdattributes",),
+        "debug": ("tdattributes",),
+        "freshness": ("reportdata",),
+        "measurement": ("mrtd",),
+    },
+    words=WORDS | {"tdx"},
+)
+"""What TDX quotes can say, and how it is judged."""
+
+
+def detect(raw: bytes) -> bool:
+    """Header version 4 or 5 with an ECDSA attestation key (2, 3), TEE type 0x81 (A.3)."""
+    version, key_type = int.from_bytes(raw[:2], "little"), int.from_bytes(raw[2:4], "little")
+    return len(raw) >= 48 and version in (4, 5) and key_type in (2, 3) and raw[4:8] == b"\x81\0\0\0"
+
+
+SPEC = FormatSpec(
+    format=TDX_QUOTE,
+    title="Intel TDX quote",
+    tee=TDX,
+    detect=detect,
+    verify=verify,
+    fields=fields,
+    replay_key=replay_key,
+    freshness=Freshness(
+        place="report data", size=64, hashed=True, source="Intel TDX Module ABI, TDREPORT (REPORTDATA)"
+    ),
+    family="tdx/<fmspc>",
+    simulated="intel",
+    source=SOURCES[TDX_QUOTE],
+)
+"""TDX quotes among the formats."""

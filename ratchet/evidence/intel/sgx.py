@@ -7,13 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ratchet.collateral import Collateral
-from ratchet.evidence import Claims, Evidence, Field, Format, Proof
-from ratchet.evidence.dcap import prove
-from ratchet.evidence.platform import Platform
-from ratchet.evidence.quote import SGX_FIELDS, TEE_SGX, BadQuote, Quote, piece, read, shared_fields
+from ratchet.evidence.intel.dcap import prove
+from ratchet.evidence.intel.platform import COMPONENTS, NUMBERS, WORDS, Platform, concerns, replay_key
+from ratchet.evidence.intel.quote import (
+    SGX_FIELDS,
+    SGX_QUOTE,
+    SOURCES,
+    TEE_SGX,
+    BadQuote,
+    Quote,
+    piece,
+    read,
+    shared_fields,
+)
+from ratchet.evidence.proof import Claims, Evidence, Field, Proof
+from ratchet.evidence.spec import SIGNER, FormatSpec, Freshness, Judge, Tee
 
 SgxQuote = Quote
 """The record behind `Claims.native`."""
@@ -47,8 +58,8 @@ MEASUREMENTS = tuple(name for name, _, _ in _BYTES)
 
 
 def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
-    """Is it genuine? See `ratchet.evidence.dcap` for the steps."""
-    return prove(evidence, collateral, at, Format.SGX_QUOTE, lambda _: None, claims)
+    """Is it genuine? See `ratchet.evidence.intel.dcap` for the steps."""
+    return prove(evidence, collateral, at, SGX_QUOTE, lambda _: None, claims)
 
 
 @lru_cache(maxsize=256)
@@ -68,7 +79,7 @@ def claims(quote: Quote, platform: Platform) -> Claims:
     bits["isvsvn"] = raw[at + 258] | raw[at + 259] << 8
     bits["configsvn"] = raw[at + 260] | raw[at + 261] << 8
     return Claims(
-        format=Format.SGX_QUOTE,
+        format=SGX_QUOTE,
         tee="sgx",
         family=f"sgx/{platform.family}",
         platform=platform.pck.identity if platform.pck is not None else None,
@@ -92,3 +103,53 @@ def fields(raw: bytes) -> tuple[Field, ...]:
         return ()
     body = [piece(raw, n, label, quote.body + at, size, number=number) for n, label, at, size, number in SGX_FIELDS]
     return tuple(sorted([*shared_fields(quote), *body], key=lambda f: f.offset))
+
+
+SGX = Tee(
+    name="sgx",
+    title="SGX",
+    judge=Judge.STATUS,
+    components=COMPONENTS,
+    numbers=NUMBERS | {f"attributes.{name}" for name in ATTRIBUTES} | {"isvprodid", "isvsvn", "configsvn"},
+    measurements=frozenset(MEASUREMENTS),
+    signers=("mrsigner",),
+    boot=("mrenclave",),
+    # Who signed it, which product, from which version on, names an enclave as well as its measurement does.
+    boot_instead=frozenset({SIGNER, "isvprodid", "isvsvn"}),
+    at_least=frozenset({"isvsvn"}),
+    launched_as=("isvprodid", "isvsvn", "configsvn", *(f"attributes.{name}" for name in ATTRIBUTES)),
+    required={},
+    debug_source="Intel SDM 3D, ATTRIBUTES.DEBUG",
+    brings_key=True,
+    concerns=partial(concerns, qe="QE"),
+    shown_by={
+        "attributes": ("attributes",),
+        "debug": ("attributes",),
+        "freshness": ("reportdata",),
+        "measurement": ("mrenclave",),
+    },
+    words=WORDS,
+)
+"""What SGX quotes can say, and how it is judged."""
+
+
+def detect(raw: bytes) -> bool:
+    """Header version 3, 4 or 5 with an ECDSA attestation key (2, 3); TEE type 0 from version 4 on (TDX A.3)."""
+    version, key_type = int.from_bytes(raw[:2], "little"), int.from_bytes(raw[2:4], "little")
+    return len(raw) >= 48 and version in (3, 4, 5) and key_type in (2, 3) and (version == 3 or not any(raw[4:8]))
+
+
+SPEC = FormatSpec(
+    format=SGX_QUOTE,
+    title="Intel SGX quote",
+    tee=SGX,
+    detect=detect,
+    verify=verify,
+    fields=fields,
+    replay_key=replay_key,
+    freshness=Freshness(place="report data", size=64, hashed=True, source="Intel SDM volume 3D, 38.15 (REPORTDATA)"),
+    family="sgx/<fmspc>",
+    simulated="intel",
+    source=SOURCES[SGX_QUOTE],
+)
+"""SGX quotes among the formats."""

@@ -15,13 +15,14 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ratchet.collateral import Collateral
+from ratchet.collateral import Collateral, Kind
 from ratchet.collateral.roots import known_issuers, remember
-from ratchet.event import stamp
-from ratchet.evidence import Outcome, Step, StepName
-from ratchet.evidence.pck import SGX_EXTENSION, Pck
-from ratchet.evidence.pck import read as read_pck
-from ratchet.evidence.quote import PCK_CHAIN, PCK_LEAF, Quote
+from ratchet.event import BlobId, digest, stamp
+from ratchet.evidence.intel.pck import SGX_EXTENSION, Pck
+from ratchet.evidence.intel.pck import read as read_pck
+from ratchet.evidence.intel.quote import PCK_CHAIN, PCK_LEAF, Quote
+from ratchet.evidence.proof import Outcome, Proof, Step, StepName
+from ratchet.evidence.spec import Component, Scope, Subject
 from ratchet.reason import Reason
 from ratchet.x509.anchor import Vendor
 from ratchet.x509.chain import (
@@ -254,3 +255,49 @@ def _bits(pck: Pck | None) -> Mapping[str, int]:
         return {}
     flags = {"platform.dynamic": pck.dynamic, "platform.cached_keys": pck.cached_keys, "platform.smt": pck.smt}
     return {name: flag for name, flag in flags.items() if flag is not None}
+
+
+COMPONENTS = (
+    *(
+        Component(name=f"sgx.{n}", scope=Scope.PLATFORM, label=f"SGX component {n + 1}", field="cpusvn")
+        for n in range(16)
+    ),
+    Component(name="pcesvn", scope=Scope.PLATFORM, label="PCE", field="pcesvn"),
+    # SGX and TDX have quoting enclaves of their own, whose numbers say nothing of each other (Intel PCS API v4, QE
+    # identity and TD QE identity).
+    Component(name="qe.isvsvn", scope=Scope.TEE, label="QE isvsvn", field="qe.isvsvn"),
+)
+"""The platform's part of `Claims.tcb`: the SGX components and PCESVN of the PCK certificate (Intel PCK Certificate
+Profile 1.5, 1.3.5), and the quoting enclave."""
+
+NUMBERS = frozenset({"platform.dynamic", "platform.cached_keys", "platform.smt"})
+"""The platform's part of `Claims.bits` (ibid., configuration)."""
+
+WORDS = frozenset({"ak", "pce", "pck", "qe", "sgx", "svn", "sw"})
+"""Of Intel's vocabulary, what is written in capitals."""
+
+
+def concerns(subject: Subject, kind: str, about: str, *, qe: str) -> bool:
+    """Is what was concluded from a quote of this subject judged by that statement of Intel's?
+
+    Args:
+        subject: whom the quote speaks of.
+        kind, about: of the statement (`ratchet.collateral.Kind`).
+        qe: name of the identity of its quoting enclave.
+    """
+    match kind:
+        case Kind.INTEL_TCB_INFO:
+            return subject.family == about
+        case Kind.INTEL_QE_IDENTITY:
+            return about == qe
+        case Kind.INTEL_CRL:
+            return subject.crls is None or about in subject.crls
+    return False
+
+
+def replay_key(raw: bytes, proof: Proof) -> BlobId:
+    """Over header and body, which are signed, and the signature's r."""
+    quote = proof.claims.native if proof.claims is not None else None
+    if not isinstance(quote, Quote):
+        return proof.evidence
+    return digest(raw[: quote.signed] + raw[quote.signature : quote.signature + 32])

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from ratchet.collateral.amd import TCB_LAYOUT
 from ratchet.event import Json
-from ratchet.evidence import Field
+from ratchet.evidence.proof import Field, Format
 from ratchet.reason import Reason
+
+SNP_REPORT = Format("snp-report")
 
 SIZE = 0x4A0
 """Bytes of a report, signature included."""
@@ -268,17 +270,12 @@ MEASUREMENTS = ("measurement", "host_data", "family_id", "image_id", "id_key_dig
 """Names of `Claims.measurements`; `csp_id` is text, and of reports that a VLEK signed alone."""
 
 NUMBERS = frozenset(
-    {
-        f"{of}.{part}"
-        for of in ("reported", "committed", "current", "launch")
-        for part in ("bl", "tee", "snp", "ucode", "fmc")
-    }
-    | {name for name, _, _ in _NAMED_BITS}
+    {name for name, _, _ in _NAMED_BITS}
     | {"policy.abi_minor", "policy.abi_major", "signer.vlek", "signer.author_key", "signer.mask_chip_key"}
     | {"vmpl", "guest_svn", "cpuid.family", "cpuid.model", "cpuid.stepping", "mitigation.launch", "mitigation.current"}
     | {f"{of}_{part}" for of in ("current", "committed") for part in ("build", "minor", "major")}
 )
-"""Names of `Claims.bits` and `Claims.tcb`."""
+"""Names of `Claims.bits`."""
 
 
 def measurements(report: SnpReport) -> dict[str, str]:

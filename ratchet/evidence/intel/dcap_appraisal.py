@@ -17,9 +17,9 @@ from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo
 from ratchet.collateral.source import fetch
 from ratchet.collateral.tcb import evaluate
 from ratchet.event import BlobId, stamp
-from ratchet.evidence import Outcome, Step, StepName, TcbStatus
-from ratchet.evidence.platform import BINDING_SOURCE, Platform
-from ratchet.evidence.quote import Quote
+from ratchet.evidence.intel.platform import BINDING_SOURCE, Platform
+from ratchet.evidence.intel.quote import Quote
+from ratchet.evidence.proof import Outcome, Step, StepName, TcbStatus
 from ratchet.reason import Reason
 from ratchet.x509.chain import Certificate, NoPath, Path, root_certificate
 
