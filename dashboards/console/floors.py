@@ -132,10 +132,9 @@ def _intel(floor: Floor) -> Iterator[Row]:
     if best:
         yield Row("date", "Newest level of", parse_time(best["date"]).date().isoformat())
         yield Row("pcesvn", "PCE", str(best["pcesvn"]), best["pcesvn"])
-        for tee in ("sgx", "tdx"):
-            for i, least in enumerate(best[tee] or ()):
-                if least:
-                    yield Row(f"{tee}.{i}", phrases.component(f"{tee}.{i}"), str(least), least)
+        asked = [(f"sgx.{i}", least) for i, least in enumerate(best["sgx"])]
+        asked += [(f"tdx.{i}", least) for i, least in enumerate(best["tdx"] or ())]
+        yield from (Row(name, phrases.component(name), str(least), least) for name, least in asked if least)
     for name, levels in sorted(floor["modules"].items()):
         good = next((level for level in levels if level["status"] in floor["accepted"]), None)
         if good:

@@ -380,14 +380,15 @@ def read_tcb_info(value: Json, signed: bytes, signer: Path | None) -> TcbInfo:
     version = _number(value, "version", 2**16)
     if version not in (2, 3):
         raise _Malformed(f"version {version}, expected 2 or 3")
-    tee = {"SGX": "sgx", "TDX": "tdx"}.get(_text(value, "id")) if version == 3 else "sgx"
-    if tee is None:
+    of = _text(value, "id") if version == 3 else "SGX"
+    if of not in ("SGX", "TDX"):
         raise _Malformed("id is neither SGX nor TDX")
+    modular = of == "TDX"
     if _number(value, "tcbType", 2**16) != 0:
         raise _Malformed("tcbType is not 0, the one that is defined")
     modules: dict[str, tuple[ModuleLevel, ...]] = {}
     identities: dict[str, ModuleIdentity] = {}
-    if tee == "tdx":
+    if modular:
         identities["TDX_00"] = _module_identity(_mapping(value.get("tdxModule")))
         for one in _list(value, "tdxModuleIdentities", _MAX_MODULES, absent_ok=True):
             one = _mapping(one)
@@ -397,14 +398,14 @@ def read_tcb_info(value: Json, signed: bytes, signer: Path | None) -> TcbInfo:
             identities[name] = _module_identity(one)
             modules[name] = tuple(map(_module_level, _list(one, "tcbLevels", _MAX_LEVELS)))
     return TcbInfo(
-        tee=tee,
+        tee=of.lower(),
         fmspc=_bytes(value, "fmspc", 6).hex(),
         pceid=_bytes(value, "pceId", 2).hex(),
         version=version,
         evaluation=_number(value, "tcbEvaluationDataNumber", 2**31),
         issued=_date(value, "issueDate"),
         next_update=_date(value, "nextUpdate"),
-        levels=tuple(_tcb_level(_mapping(one), version, tee) for one in _list(value, "tcbLevels", _MAX_LEVELS)),
+        levels=tuple(_tcb_level(_mapping(one), version, modular) for one in _list(value, "tcbLevels", _MAX_LEVELS)),
         modules=modules,
         identities=identities,
         signer=signer,
@@ -412,7 +413,7 @@ def read_tcb_info(value: Json, signed: bytes, signer: Path | None) -> TcbInfo:
     )
 
 
-def _tcb_level(value: Mapping[str, Json], version: int, tee: str) -> TcbLevel:
+def _tcb_level(value: Mapping[str, Json], version: int, modular: bool) -> TcbLevel:
     tcb = _mapping(value.get("tcb"))
     if version == 2:
         sgx = tuple(_number(tcb, name, 256) for name in _V2_COMPONENTS)
@@ -421,7 +422,7 @@ def _tcb_level(value: Mapping[str, Json], version: int, tee: str) -> TcbLevel:
     return TcbLevel(
         sgx=sgx,
         pcesvn=_number(tcb, "pcesvn", 2**16),
-        tdx=_components(tcb, "tdxtcbcomponents") if tee == "tdx" else None,
+        tdx=_components(tcb, "tdxtcbcomponents") if modular else None,
         status=_text(value, "tcbStatus"),
         date=_date(value, "tcbDate"),
         advisories=_advisories(value) if version > 2 else None,

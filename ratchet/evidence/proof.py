@@ -272,12 +272,16 @@ class Proof:
 
     @property
     def unproven(self) -> tuple[StepName, ...]:
-        """Those of parse, chain, signature and binding that did not pass: with any, nothing in the claims is proven."""
-        return tuple([s.name for s in self.steps if s.outcome is not Outcome.PASSED and s.name in _AUTHENTIC])
+        """Those of parse, chain, signature and binding that did not pass: with any, nothing in the claims is proven.
+
+        A step that is not there was not taken.
+        """
+        passed = [s.name for s in self.steps if s.outcome is Outcome.PASSED]
+        return tuple([name for name in _AUTHENTIC if name not in passed])
 
     def outcome(self, name: StepName) -> Outcome:
-        """Of one step."""
-        return next(s.outcome for s in self.steps if s.name is name)
+        """Of one step; one that is not there was not possible."""
+        return next((s.outcome for s in self.steps if s.name is name), Outcome.NOT_POSSIBLE)
 
     def to_data(self) -> dict[str, Json]:
         """As JSON: all that appraisal asks about, so that it can be judged again under another policy.
@@ -374,7 +378,7 @@ def _claims(data: Mapping[str, Json]) -> Claims:
     )
 
 
-_AUTHENTIC = frozenset({StepName.PARSE, StepName.CHAIN, StepName.SIGNATURE, StepName.BINDING})
+_AUTHENTIC = (StepName.PARSE, StepName.CHAIN, StepName.SIGNATURE, StepName.BINDING)
 
 
 _FORMATS = "docs/formats.md"

@@ -119,7 +119,8 @@ class Tee:
         name: as in `Claims.tee`.
         title: for people: `SNP`.
         judge: who judges its versions.
-        components: its security versions: every name in `Claims.tcb`, each with an order.
+        versions: names that its parser gives in `Claims.tcb`.
+        components: how each of them compares, and to whom it belongs.
         numbers: names in `Claims.bits`.
         measurements: names in `Claims.measurements`.
         signers: of these, those that name who vouches for the guest (`SIGNER`).
@@ -146,6 +147,7 @@ class Tee:
     name: str
     title: str
     judge: Judge
+    versions: frozenset[str]
     components: tuple[Component, ...]
     numbers: frozenset[str]
     measurements: frozenset[str]
@@ -253,6 +255,8 @@ def _tees(formats: Iterable[FormatSpec]) -> list[Tee]:
 def _wrong(tee: Tee) -> Iterator[str]:
     versions = [one.name for one in tee.components]
     known = tee.names
+    yield from (f"nobody orders {name}" for name in sorted(tee.versions - set(versions)))
+    yield from (f"it orders {name}, which nobody makes" for name in sorted(set(versions) - tee.versions))
     if len(set(versions)) != len(versions) or set(versions) & tee.numbers:
         yield "a component is named twice"
     for what, names, among in (

@@ -164,6 +164,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         hardware(proof, claims, found)
         _configuration(claims, found)
         what_runs = _executables(claims, at, found)
+    found.bar_what_nobody_checked()
     until = about.received + timedelta(seconds=policy.trusted_for)
     too_old = until <= at
     if too_old and not proof.unproven:
@@ -247,16 +248,15 @@ def _unproven(proof: Proof, found: Finding) -> None:
 
 
 def _steps(proof: Proof, about: Circumstances, found: Finding) -> None:
-    """Step 2."""
-    for step in proof.steps:
-        if step.outcome is Outcome.PASSED:
+    """Step 2. A step that is not there was not taken: a format that forgets one gains nothing by it."""
+    for name in (StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS):
+        outcome = proof.outcome(name)
+        failed = outcome is Outcome.FAILED
+        if outcome is Outcome.PASSED or (name is StepName.FRESHNESS and about.vouched and not failed):
             continue
-        failed = step.outcome is Outcome.FAILED
-        if step.name is StepName.FRESHNESS and about.vouched and not failed:
-            continue
-        if not failed and step.name in found.policy.may_be_impossible:
+        if not failed and name in found.policy.may_be_impossible:
             continue  # not asked for: what was checked beside it stands
-        match step.name:
+        match name:
             case StepName.REVOCATION if failed:
                 found.worse(HARDWARE, 96)
                 found.worse(IDENTITY, 96)

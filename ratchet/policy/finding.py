@@ -47,6 +47,12 @@ class Finding:
         if what not in self.policy.may_be_impossible and what not in self.barred:
             self.barred.append(what)
 
+    def bar_what_nobody_checked(self) -> None:
+        """A claim that stayed 0 without a word bars affirming: a check was forgotten."""
+        if not self.barred:
+            vector = self.vector
+            self.barred.extend(claim for claim in CLAIMS if vector[claim] == 0 and claim not in self.unchecked)
+
     @property
     def vector(self) -> dict[str, int]:
         """AR4SI claim -> value. Of several checks the worst; 0 where one was not possible, or none was made."""

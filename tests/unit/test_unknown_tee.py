@@ -1,4 +1,4 @@
-"""A format that is added and not judged yet affirms nothing."""
+"""Every claim begins at 0 and rises by checks: what is forgotten of a format or left out of a proof affirms nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from test_appraise import AT, MILAN, OURS, POLICY, SNP, TDX, proof, status
 
-from ratchet.policy.appraise import CONFIGURATION, HARDWARE, appraise
+from ratchet.evidence import Claims, StepName, TcbStatus
+from ratchet.policy import appraise as appraise_module
+from ratchet.policy.appraise import CONFIGURATION, EXECUTABLES, HARDWARE, IDENTITY, appraise
+from ratchet.policy.finding import CLAIMS
 from ratchet.policy.floor import open_floor
 from ratchet.policy.policy import NAMEABLE
+from ratchet.policy.reference import Executables
 from ratchet.standing import Tier
 
 
@@ -32,3 +36,30 @@ def test_a_tee_that_nothing_judges_is_not_affirmed_whatever_the_policy_excuses(
 def test_debug_of_such_a_tee_is_still_contraindicated() -> None:
     claims = replace(SNP, tee="nitro", debug=True)
     assert appraise(proof(claims), POLICY, AT, OURS).tier is Tier.CONTRAINDICATED
+
+
+@pytest.mark.parametrize("missing", StepName)
+@pytest.mark.parametrize(("claims", "tcb"), [(SNP, None), (TDX, status("UpToDate"))], ids=["snp", "tdx"])
+def test_a_step_that_a_format_leaves_out_was_not_taken(
+    claims: Claims, tcb: TcbStatus | None, missing: StepName
+) -> None:
+    whole = proof(claims, tcb)
+    assert appraise(whole, POLICY, AT, OURS).tier is Tier.AFFIRMING
+    less = replace(whole, steps=tuple(step for step in whole.steps if step.name is not missing))
+    verdict = appraise(less, POLICY, AT, OURS)
+    assert verdict.tier is Tier.NONE
+    assert any(missing.value in one for one in verdict.barred)
+    rests = {StepName.REVOCATION: HARDWARE, StepName.COLLATERAL: HARDWARE, StepName.FRESHNESS: IDENTITY}
+    nothing = {claim for claim, value in verdict.vector.items() if value == 0}
+    assert nothing >= ({rests[missing]} if missing in rests else set(CLAIMS))
+
+
+@pytest.mark.parametrize(
+    ("check", "claim"),
+    [("_identity", IDENTITY), ("hardware", HARDWARE), ("_configuration", CONFIGURATION), ("_executables", EXECUTABLES)],
+)
+def test_a_check_that_is_not_made_raises_nothing(monkeypatch: pytest.MonkeyPatch, check: str, claim: str) -> None:
+    monkeypatch.setattr(appraise_module, check, lambda *_: Executables(0, None, ()))
+    verdict = appraise(proof(SNP), POLICY, AT, OURS)
+    assert verdict.vector[claim] == 0
+    assert verdict.tier is not Tier.AFFIRMING

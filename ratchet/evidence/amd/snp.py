@@ -667,6 +667,7 @@ SNP = Tee(
     name="snp",
     title="SNP",
     judge=Judge.FLOOR,
+    versions=snp_report.TCB_NAMES,
     components=versions.COMPONENTS,
     numbers=snp_report.NUMBERS,
     measurements=frozenset(snp_report.MEASUREMENTS),

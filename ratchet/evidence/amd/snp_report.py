@@ -156,6 +156,9 @@ _TCB_NAMES: Mapping[str, tuple[tuple[int, str, str, str, str], ...]] = {
     for product, layout in TCB_LAYOUT.items()
 }
 
+TCB_NAMES = frozenset(name for names in _TCB_NAMES.values() for _, *four in names for name in four)
+"""Names of `Claims.tcb`, whatever the product."""
+
 
 def product_line(family: int, model: int) -> str | None:
     """Product line by CPUID family and model (AMD 57230, 4: Bergamo and Siena go by Genoa's name); None if unknown."""

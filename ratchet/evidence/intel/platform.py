@@ -243,11 +243,17 @@ def chain_step(one: Platform, at: datetime) -> Step:
 
 
 def _tcb(quote: Quote, pck: Pck | None) -> Mapping[str, int]:
-    found = {f"sgx.{i}": svn for i, svn in enumerate(pck.sgx)} if pck is not None else {}
+    found = dict(zip(_SGX, pck.sgx, strict=True)) if pck is not None else {}
     if pck is not None:
         found["pcesvn"] = pck.pcesvn
     found["qe.isvsvn"] = quote.qe_isvsvn
     return found
+
+
+_SGX = tuple(f"sgx.{i}" for i in range(16))
+
+TCB_NAMES = frozenset({*_SGX, "pcesvn", "qe.isvsvn"})
+"""Names in the platform's part of `Claims.tcb`."""
 
 
 def _bits(pck: Pck | None) -> Mapping[str, int]:

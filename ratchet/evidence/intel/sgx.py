@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 
 from ratchet.collateral import Collateral
 from ratchet.evidence.intel.dcap import prove
-from ratchet.evidence.intel.platform import COMPONENTS, NUMBERS, WORDS, Platform, concerns, replay_key
+from ratchet.evidence.intel.platform import COMPONENTS, NUMBERS, TCB_NAMES, WORDS, Platform, concerns, replay_key
 from ratchet.evidence.intel.quote import (
     SGX_FIELDS,
     SGX_QUOTE,
@@ -109,6 +109,7 @@ SGX = Tee(
     name="sgx",
     title="SGX",
     judge=Judge.STATUS,
+    versions=TCB_NAMES,
     components=COMPONENTS,
     numbers=NUMBERS | {f"attributes.{name}" for name in ATTRIBUTES} | {"isvprodid", "isvsvn", "configsvn"},
     measurements=frozenset(MEASUREMENTS),

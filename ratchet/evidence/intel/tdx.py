@@ -13,7 +13,7 @@ from ratchet.collateral import Collateral
 from ratchet.evidence.intel.dcap import prove
 from ratchet.evidence.intel.dcap_appraisal import Module
 from ratchet.evidence.intel.platform import COMPONENTS as PLATFORM_COMPONENTS
-from ratchet.evidence.intel.platform import NUMBERS, WORDS, Platform, concerns, replay_key
+from ratchet.evidence.intel.platform import NUMBERS, TCB_NAMES, WORDS, Platform, concerns, replay_key
 from ratchet.evidence.intel.quote import (
     BODY_TD_15,
     SOURCES,
@@ -200,6 +200,7 @@ TDX = Tee(
     name="tdx",
     title="TDX",
     judge=Judge.STATUS,
+    versions=TCB_NAMES | {*_TDX, *_TDX2},
     components=COMPONENTS,
     numbers=NUMBERS
     | {f"attributes.{name}" for name in ATTRIBUTES}
