@@ -103,7 +103,7 @@ def verdict_event(
         "genuine": proof.genuine,
         **verdict.to_data(),
         "ear": verdict.ear(developer=_DEVELOPER, build=__version__, nonce=received.evidence.challenge),
-        **{name: proven[name] for name in ("steps", "claims", "tcb", "root", "collateral", "valid_until")},
+        **{name: proven[name] for name in ("steps", "claims", "tcb", "root", "collateral", "valid_until", "parts")},
         "code": __version__,
     }
     return Event(
@@ -193,5 +193,5 @@ def signal(verdict: Event) -> dict[str, Json]:
     }
 
 
-_PROOF = ("format", "steps", "claims", "tcb", "root", "collateral", "valid_until")
+_PROOF = ("format", "steps", "claims", "tcb", "root", "collateral", "valid_until", "parts")
 """Of `Proof.to_data`, under the same names in a verdict event."""

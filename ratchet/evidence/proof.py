@@ -233,6 +233,21 @@ class TcbStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of evidence inside another: the report that a TPM quote rests on, the GPU beside a CPU.
+
+    Attributes:
+        name: which part, unique among its neighbours: `report`.
+        proof: of it, by itself: its own chain, root, status and claims.
+        binding: what joins it to the rest: passed where these bytes belong to that evidence, and to no other.
+    """
+
+    name: str
+    proof: Proof
+    binding: Step
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What `verify` found, whole: nothing is left out because something else failed first.
 
@@ -245,6 +260,8 @@ class Proof:
         root: the trust anchor at the end of the chain; None where the chain ends in no trusted root.
         collateral: blob ids of every vendor document that was used, sorted.
         valid_until: the earliest end of what was relied on (certificates, CRLs, TCB info); None where nothing was.
+        parts: evidence inside this one. The steps above take theirs into account (`ratchet.evidence.tree`), so whoever
+            asks whether the whole is genuine need not look into them.
     """
 
     evidence: BlobId
@@ -255,6 +272,7 @@ class Proof:
     root: Anchor | None = None
     collateral: tuple[BlobId, ...] = field(default=())
     valid_until: datetime | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def genuine(self) -> bool:
@@ -304,6 +322,10 @@ class Proof:
             },
             "collateral": list(self.collateral),
             "valid_until": stamp(self.valid_until) if self.valid_until else None,
+            "parts": [
+                {"name": part.name, "binding": _step_data(part.binding), "proof": part.proof.to_data()}
+                for part in self.parts
+            ],
         }
 
     @classmethod
@@ -323,6 +345,9 @@ class Proof:
             root=Anchor(root["name"], Vendor(root["vendor"]), root["fingerprint"], root["simulated"]) if root else None,
             collateral=tuple(map(BlobId, data["collateral"])),
             valid_until=parse_time(data["valid_until"]) if data["valid_until"] else None,
+            parts=tuple(
+                [Part(one["name"], cls.from_data(one["proof"]), _step(one["binding"])) for one in data.get("parts", ())]
+            ),
         )
 
 

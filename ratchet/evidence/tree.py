@@ -1,0 +1,78 @@
+"""Evidence that carries other evidence: one proof of the whole, from what was proven of each part.
+
+Every part is verified by itself, by its own format; what joins it to the rest is a step of its own (`Part.binding`).
+The whole is only as good as the worst of them: a step has passed where its own and every part's has, and failed where
+one of them has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from ratchet.event import BlobId
+from ratchet.evidence.proof import Claims, Format, Outcome, Part, Proof, Step, StepName
+from ratchet.reason import Reason
+
+_WORST = (Outcome.FAILED, Outcome.NOT_POSSIBLE, Outcome.PASSED)
+
+_OF_THE_WHOLE = frozenset({StepName.FRESHNESS})
+"""Steps that only the whole can take: a part answers the whole's binding, and nobody's challenge."""
+
+
+def joined(
+    evidence: BlobId,
+    form: Format,
+    own: Sequence[Step],
+    parts: Sequence[Part],
+    claims: Claims | None,
+    *,
+    collateral: Iterable[BlobId] = (),
+    valid_until: datetime | None = None,
+) -> Proof:
+    """The proof of evidence with parts.
+
+    Args:
+        evidence: blob id of the whole.
+        form: of the whole.
+        own: steps that the whole takes beside its parts, each name once; those that it has none of are the parts' own.
+        parts: what it carries.
+        claims: of the whole, as its format merges them.
+        collateral, valid_until: what the whole rests on beside its parts.
+    """
+    ends = [end for end in (valid_until, *(part.proof.valid_until for part in parts)) if end is not None]
+    used = {*collateral, *(blob for part in parts for blob in part.proof.collateral)}
+    return Proof(
+        evidence=evidence,
+        format=form,
+        steps=tuple(_worst(name, own, parts) for name in StepName),
+        claims=claims,
+        tcb=next((part.proof.tcb for part in parts if part.proof.tcb is not None), None),
+        root=next((part.proof.root for part in parts if part.proof.root is not None), None),
+        collateral=tuple(sorted(used)),
+        valid_until=min(ends, default=None),
+        parts=tuple(parts),
+    )
+
+
+def _worst(name: StepName, own: Sequence[Step], parts: Sequence[Part]) -> Step:
+    """One step of the whole."""
+    of_whole = [step for step in own if step.name is name]
+    found = list(of_whole)
+    if name not in _OF_THE_WHOLE:
+        found += [_named(step, part.name) for part in parts for step in part.proof.steps if step.name is name]
+    if name is StepName.BINDING:
+        found += [part.binding for part in parts]
+    if not found:
+        return Step(name, Outcome.NOT_POSSIBLE, "no part of the evidence takes this step", "docs/design.md, 3")
+    outcome = next(outcome for outcome in _WORST if any(step.outcome is outcome for step in found))
+    shown = next(step for step in found if step.outcome is outcome)
+    details = dict.fromkeys(step.detail for step in found if step.outcome is outcome)
+    reasons: list[Reason] = []  # a value in one may be a list, which has no hash
+    reasons.extend(reason for step in found for reason in step.reasons if reason not in reasons)
+    return Step(name, outcome, "; ".join(details), shown.source, tuple(reasons))
+
+
+def _named(step: Step, part: str) -> Step:
+    return replace(step, detail=f"{part}: {step.detail}")
