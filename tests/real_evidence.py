@@ -11,9 +11,9 @@ from pathlib import Path
 from ratchet import ear
 from ratchet.collateral import Collateral, Known, UnknownDocument, parse
 from ratchet.collateral.roots import vendor_roots
-from ratchet.conformance.check import endorsements, items_of, paths_of, time_of
+from ratchet.conformance.check import evidence_of, items_of, paths_of, time_of
 from ratchet.event import Json
-from ratchet.evidence import FORMATS, TEES, Evidence, Format, Proof, verify
+from ratchet.evidence import FORMATS, TEES, Evidence, Proof, verify
 from ratchet.policy.appraise import Circumstances, Recognition, Verdict, appraise
 from ratchet.policy.floor import AmdFloor, Floor, Minimum, open_floor, shortfalls
 from ratchet.policy.policy import ANY, NAMEABLE, Policy
@@ -81,7 +81,7 @@ def items(corpus: Path) -> Iterator[Item]:
     for one in entries:
         if one["format"] not in FORMATS:
             continue
-        evidence = Evidence(read(one["file"]), Format(one["format"]), endorsements(one, read))
+        evidence = evidence_of(one, read)
         for nth, case in enumerate((one, *(one["expected"].get("cases") or ()))):
             at = time_of(case.get("verification_time"), one["id"]) or max(times)
             known = tuple(said for path in paths_of(case) for said in statements(path))

@@ -55,7 +55,7 @@ def check_file(manifest: Path, formats: list[str] | None = None) -> Report:
     """
     from ratchet.collateral.roots import vendor_roots
     from ratchet.conformance.check import BadManifest, check
-    from ratchet.conformance.files import files_below
+    from ratchet.conformance.replay import files_below
 
     folder = manifest.resolve().parent
     try:

@@ -13,17 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from ratchet.collateral import Collateral, Known, UnknownDocument, amd, parse
+from ratchet.collateral import Collateral, Known, UnknownDocument, parse
 from ratchet.conformance import claims as table
-from ratchet.conformance.claims import Absent, Look, Seen
+from ratchet.conformance.claims import Absent, Look, Read, Seen
 from ratchet.event import Json, parse_time
 from ratchet.evidence import FORMATS, Evidence, Format, Outcome, Proof, StepName, fields, verify
-from ratchet.evidence.amd.snp import certificate_table
 from ratchet.x509.anchor import Root
-from ratchet.x509.chain import BadCertificate
-
-Read = Callable[[str], bytes]
-"""The bytes of a file that the manifest names."""
 
 _KNOWN_FROM = datetime(1970, 1, 1, tzinfo=UTC)
 """The corpus does not say when its collateral was had: it counts as known throughout, and validity decides."""
@@ -156,14 +151,14 @@ class _Checker:
             return self._document(item)
         if item["format"] not in FORMATS:
             return None
-        return self._evidence(item, Format(item["format"]))
+        return self._evidence(item)
 
     # -- evidence
 
-    def _evidence(self, item: Mapping[str, Json], format: Format) -> Iterator[Finding]:
+    def _evidence(self, item: Mapping[str, Json]) -> Iterator[Finding]:
         yield from self._files(item)
         expected = item["expected"]
-        evidence = Evidence(self._read(item["file"]), format, endorsements(item, self._read))
+        evidence = evidence_of(item, self._read)
         at = time_of(item.get("verification_time"), item["id"]) or self._latest
         paths = list(item.get("collateral") or [])
         try:
@@ -171,11 +166,11 @@ class _Checker:
         except Exception as fault:
             yield Finding("verify", "no exception", f"{type(fault).__name__}: {fault}", False)
             return
-        seen = Seen(proof, {one.name: one for one in fields(evidence)}, _leaf(evidence))
+        seen = Seen(proof, {one.name: one for one in fields(evidence)}, evidence.endorsements)
         yield _signature(expected.get("signature"), proof, note)
         if proof.tcb is not None or expected.get("tcb_status") is not None:
             yield from _status(expected, proof, "", note)
-        for finding in _compare_all(expected, seen, format):
+        for finding in _compare_all(expected, seen, item["format"]):
             yield _of_the_original(finding) if item.get("derived_from") and not finding.agrees else finding
         for case in expected.get("cases") or ():
             yield from self._case(evidence, case, item["id"])
@@ -300,35 +295,21 @@ def paths_of(case: Mapping[str, Json]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def endorsements(item: Mapping[str, Json], read: Read) -> tuple[bytes, ...]:
-    """The files beside an item's evidence that are certificates, or a table of them."""
-    found = []
-    for path in _file_paths(item):
-        if path == item["file"]:
-            continue
-        data = read(path)
-        if amd.certificates(data) or b"-----BEGIN CERTIFICATE-----" in data[:64] or certificate_table(data):
-            found.append(data)
-    return tuple(found)
+def evidence_of(item: Mapping[str, Json], read: Read) -> Evidence:
+    """An item's files as evidence of its format.
+
+    Raises:
+        KeyError: no such format is known.
+    """
+    beside = {path.rpartition("/")[2]: read(path) for path in _file_paths(item) if path != item["file"]}
+    format = Format(item["format"])
+    return table.FORMATS[format].evidence(read(item["file"]), beside, format)
 
 
 def _file_paths(item: Mapping[str, Json]) -> list[str]:
     return [
         one["path"] for one in item.get("files") or () if isinstance(one, dict) and isinstance(one.get("path"), str)
     ]
-
-
-def _leaf(evidence: Evidence) -> amd.Vek | None:
-    """The endorsement key among the certificates beside an SNP report."""
-    for document in evidence.endorsements:
-        for certificate in amd.certificates(document):
-            try:
-                leaf = amd.vek(certificate)
-            except BadCertificate:
-                continue
-            if leaf is not None:
-                return leaf
-    return None
 
 
 def _signature(expected: Json, proof: Proof, note: str) -> Finding:

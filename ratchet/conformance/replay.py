@@ -22,10 +22,10 @@ from ratchet.app.errors import Exit, Fault
 from ratchet.app.floor_text import summary
 from ratchet.app.home import Home
 from ratchet.app.output import plain, print_json, progress
-from ratchet.conformance.check import BadManifest, Read, endorsements, items_of, paths_of, time_of
-from ratchet.conformance.files import files_below
+from ratchet.conformance.check import BadManifest, evidence_of, items_of, paths_of, time_of
+from ratchet.conformance.claims import Read
 from ratchet.event import Event, Json, delivery_id, digest, stamp
-from ratchet.evidence import FORMATS
+from ratchet.evidence import FORMATS, Evidence
 from ratchet.ports import Blobs, Log
 
 SOURCE = "/collectors/corpus"
@@ -162,9 +162,9 @@ def _arriving(items: Iterable[Mapping[str, Json]], read: Read, blobs: Blobs) -> 
         for at, paths in comings:
             for path in paths:
                 needed[path] = min(needed.get(path, at or times[0]), at or times[0])
-        raw, beside = read(item["file"]), endorsements(item, read)
+        evidence = evidence_of(item, read)
         for again, at in enumerate(times):
-            yield "evidence", _evidence(item, raw, beside, again, at, blobs)
+            yield "evidence", _evidence(item, evidence, again, at, blobs)
     for path, at in sorted(needed.items()):
         yield "documents", _document(path, read(path), at, blobs)
 
@@ -173,16 +173,14 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When evidence comes that the manifest gives no time."""
 
 
-def _evidence(
-    item: Mapping[str, Json], raw: bytes, beside: tuple[bytes, ...], again: int, at: datetime, blobs: Blobs
-) -> Event:
+def _evidence(item: Mapping[str, Json], evidence: Evidence, again: int, at: datetime, blobs: Blobs) -> Event:
     tenant = TENANT if again == 0 else f"again-{again}"
     delivery = f"{item['id']} {stamp(at)}"
     data = {
-        "blob": blobs.put(raw),
-        "size": len(raw),
+        "blob": blobs.put(evidence.raw),
+        "size": len(evidence.raw),
         "format": item["format"],
-        "endorsements": [blobs.put(one) for one in beside],
+        "endorsements": [blobs.put(one) for one in evidence.endorsements],
         "challenge": None,
         "vouched": True,  # the manifest says when it was made, and that is the time it is given here
         "delivery": delivery,
@@ -247,3 +245,15 @@ def _line(topic: str, event: Event) -> str:
             return f"receipt   {data['store']} {data['outcome']}: {data['detail']}"
         case _:
             return f"letter    {data['origin']}: {data['code']}: {data['detail']}"
+
+
+def files_below(folder: Path) -> Read:
+    """Gives a file's bytes by its path in the manifest; a path that leads out of the folder is `BadManifest`."""
+
+    def read(path: str) -> bytes:
+        place = (folder / path).resolve()
+        if not place.is_relative_to(folder):
+            raise BadManifest(f"{path} lies outside the manifest's folder")
+        return place.read_bytes()
+
+    return read
