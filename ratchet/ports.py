@@ -90,7 +90,7 @@ class Intent:
     Attributes:
         change: id of the change that wants it; written beside the policy, so that a repeat is recognised.
         tenant: whose.
-        floors: family -> floor, as data (ratchet/policy/floor.py).
+        floors: family -> floor, as data (ratchet/policy/floor/).
         at: event time of the change; a Git commit carries it.
         reason: one line for people.
         policy: the appraisal policy without its floors (`Policy.to_data`): its hash with the floors is what tokens

@@ -16,8 +16,8 @@ from ratchet.event import Json
 from ratchet.evidence import FORMATS, TEES, Evidence, Proof, verify
 from ratchet.policy.appraise import Circumstances, Recognition, Verdict, appraise
 from ratchet.policy.floor import AmdFloor, Floor, Minimum, open_floor, shortfalls
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.policy.policy import ANY, NAMEABLE, Policy
-from ratchet.policy.provenance import Provenance
 from ratchet.policy.vendor_floors import floors_from
 from ratchet.ports import Intent
 from streams.stores.layout import DATA, KEYS, files_of, policy_hash, served

@@ -13,7 +13,7 @@ from ratchet import ear
 from ratchet.collateral.tcb import ModuleLevel, TcbLevel
 from ratchet.event import BlobId
 from ratchet.policy.floor import AmdFloor, IntelFloor, Minimum, from_data
-from ratchet.policy.provenance import Provenance
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.ports import Intent
 from streams.stores.layout import DATA, files_of, served
 from streams.stores.samples import FAULTS, OneKey, question

@@ -31,7 +31,7 @@ from pydantic import (
 from ratchet.collateral import UnknownDocument
 from ratchet.event import BlobId, Json, digest, parse_time, stamp
 from ratchet.policy.floor import AmdFloor, Minimum
-from ratchet.policy.provenance import Provenance, Statement
+from ratchet.policy.floor.provenance import Provenance, Statement
 
 MEDIA_TYPE = "application/vnd.ratchet.advisory+json"
 """Of a reviewed floors file; its `format` says so."""

@@ -8,8 +8,8 @@ from datetime import datetime
 from ratchet.collateral import Kind, Known
 from ratchet.collateral.intel import TcbInfo
 from ratchet.policy.floor import IntelFloor
+from ratchet.policy.floor.provenance import Provenance, Statement
 from ratchet.policy.policy import Policy
-from ratchet.policy.provenance import Provenance, Statement
 
 TCB_INFO_RULE = "intel.tcb-info/1"
 """How a TCB info is read: its whole list of levels, with the statuses that the policy accepts."""

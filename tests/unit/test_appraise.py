@@ -29,7 +29,7 @@ from ratchet.policy.appraise import (
 from ratchet.policy.appraise import appraise as core
 from ratchet.policy.enrolment import Rules
 from ratchet.policy.floor import AmdFloor, IntelFloor, Minimum, open_floor
-from ratchet.policy.provenance import Provenance
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.policy.reference import ReferenceSet
 from ratchet.reason import Reason
 from ratchet.standing import Tier

@@ -13,7 +13,7 @@ from ratchet.app.errors import Fault
 from ratchet.app.home import Home
 from ratchet.app.running import drain
 from ratchet.policy.floor import AmdFloor, Minimum
-from ratchet.policy.provenance import Provenance
+from ratchet.policy.floor.provenance import Provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -26,8 +26,8 @@ from ratchet.app.relying import RelyingParties
 from ratchet.event import Event, canonical, digest
 from ratchet.evidence import Evidence
 from ratchet.policy.floor import AmdFloor, Minimum
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.policy.policy import Policy
-from ratchet.policy.provenance import Provenance
 from ratchet.ports import Record, Unreachable
 from ratchet.standing import OPEN_ALERT
 from streams.embedded import Kept

@@ -30,7 +30,7 @@ from ratchet.policy.floor import (
     open_floor,
     shortfalls,
 )
-from ratchet.policy.provenance import Provenance
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.policy.tighten import attainable, below, edge, same_effect, succeeds, tightens
 from ratchet.policy.vendor_floors import floors_from
 

@@ -16,7 +16,7 @@ from ratchet.event import BlobId, Event, canonical, derived_id, parse_time, stam
 from ratchet.policy import amendment
 from ratchet.policy.appraise import Policy
 from ratchet.policy.floor import AmdFloor, Minimum, floor_hash, from_data, is_open, shortfalls
-from ratchet.policy.provenance import Provenance, Statement
+from ratchet.policy.floor.provenance import Provenance, Statement
 from ratchet.policy.reference import ReferenceSet
 from ratchet.policy.simulate import Bounds, samples, simulate
 from ratchet.policy.tighten import tightens

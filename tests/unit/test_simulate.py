@@ -14,8 +14,8 @@ from test_appraise import POLICY as JUDGING
 from ratchet.event import BlobId, canonical, stamp
 from ratchet.policy.appraise import Policy
 from ratchet.policy.floor import AmdFloor, Minimum, open_floor, shortfalls
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.policy.policy import required
-from ratchet.policy.provenance import Provenance
 from ratchet.policy.simulate import Blast, Bounds, Hit, effect, samples, simulate
 
 IMAGE = "ab" * 48

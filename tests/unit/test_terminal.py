@@ -11,7 +11,7 @@ from ratchet.app.output import print_json
 from ratchet.app.proposal_text import describe
 from ratchet.cli.floors import summary
 from ratchet.policy.floor import AmdFloor, Minimum
-from ratchet.policy.provenance import Provenance
+from ratchet.policy.floor.provenance import Provenance
 
 EVIL = "Ada\nrefuses   0 of 1 machines\x1b[8m\x9b2J\u202e"
 

@@ -1,18 +1,13 @@
-"""Floors: the least that a product family's machines must run, with where that was read.
+"""Intel's kind of floor: the whole list of TCB levels, with the statuses that are accepted.
 
-A floor is not a number (docs/design.md, 6). For Intel it is the whole list of TCB levels with the statuses that are
-accepted, because a component may go down in a later list. For AMD it is minima per model and stepping, with bits and
-mitigations.
+A component may go down in a later list, so there is no maximum for each. Rules, in the order in which they are applied:
 
-Rules, in the order in which `shortfalls` applies them:
-
-1. Intel, SGX and TDX: the first level in list order whose components are all met decides (Intel PCS API v4, "Get TCB
-   info", tcbLevels). Its status must be accepted, or accepted with every advisory that the level names.
-2. Intel, TDX with a module version (`tdx.1` > 0): TDX components 0 and 1 are not compared; the module identity
+1. The first level in list order whose components are all met decides (Intel PCS API v4, "Get TCB info", tcbLevels). Its
+   status must be accepted, or accepted with every advisory that the level names.
+2. With a TDX module version (`tdx.1` > 0) TDX components 0 and 1 are not compared; the module identity
    `TDX_<version>` must have a level with an ISVSVN no higher than `tdx.0`, of an accepted status (ibid.,
    tdxModuleIdentities).
-3. AMD: every minimum whose model and stepping match applies, all of them together.
-   Where the status of the quoting enclave is known too, the merged status is what must be accepted (QVL,
+3. Where the status of the quoting enclave is known too, the merged status is what must be accepted (QVL,
    EvaluateTcb.cpp): so `accept` means the same whether a family has a floor or none.
 4. What the evidence does not attest is never met: `floor_abstains` says so, apart from `below_floor`.
 """
@@ -20,19 +15,14 @@ Rules, in the order in which `shortfalls` applies them:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Self
 
 from ratchet.collateral.tcb import Merged, ModuleLevel, TcbLevel, evaluate, match, match_module
-from ratchet.event import Json, canonical, digest, parse_time, stamp
-from ratchet.policy.provenance import Provenance
+from ratchet.event import Json, parse_time, stamp
+from ratchet.policy.floor.codes import ABSTAINS, BELOW
+from ratchet.policy.floor.provenance import Provenance
 from ratchet.reason import Reason
-
-BELOW = "below_floor"
-"""Code: attested, and less than the floor asks."""
-
-ABSTAINS = "floor_abstains"
-"""Code: the floor asks for something that the evidence does not attest. Not met, but nobody was found wanting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,147 +151,9 @@ def _given(advisories: list[str] | None) -> tuple[str, ...] | None:
     return None if advisories is None else tuple(advisories)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Minimum:
-    """What machines of one model and stepping must have.
-
-    Attributes:
-        model, stepping: CPUID values that it is for; None for every one.
-        tcb: name of a security version, as in `Claims.tcb`, -> the least it may be.
-        bits: name of a bit, as in `Claims.bits`, -> the value it must have.
-        mitigation: bits that must be set in `mitigation.current` (AMD 56860, CURRENT_MITIGATION_VECTOR); 0 for none.
-    """
-
-    model: int | None = None
-    stepping: int | None = None
-    tcb: Mapping[str, int] = field(default_factory=dict)
-    bits: Mapping[str, int] = field(default_factory=dict)
-    mitigation: int = 0
-
-    def to_data(self) -> dict[str, Json]:
-        """As JSON."""
-        return {
-            "model": self.model,
-            "stepping": self.stepping,
-            "tcb": dict(self.tcb),
-            "bits": dict(self.bits),
-            "mitigation": self.mitigation,
-        }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Json]) -> Self:
-        """The inverse of `to_data`."""
-        return cls(
-            model=data["model"],
-            stepping=data["stepping"],
-            tcb=dict(data["tcb"]),
-            bits=dict(data["bits"]),
-            mitigation=data["mitigation"],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AmdFloor:
-    """Minima for one AMD family, from reviewed bulletins.
-
-    Attributes:
-        family: `snp/Milan`, `snp/Genoa` or `snp/Turin`.
-        minima: all that match apply.
-        provenance: where they were read, and by whom.
-    """
-
-    family: str
-    minima: tuple[Minimum, ...]
-    provenance: Provenance
-
-    @property
-    def asks(self) -> tuple[str, ...]:
-        """Names of the versions that it speaks of."""
-        return tuple(sorted({name for minimum in self.minima for name in minimum.tcb}))
-
-    def to_data(self) -> dict[str, Json]:
-        """As JSON; see docs/floors.md."""
-        return {
-            "kind": "amd",
-            "family": self.family,
-            "minima": [m.to_data() for m in self.minima],
-            "provenance": self.provenance.to_data(),
-        }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Json]) -> Self:
-        """The inverse of `to_data`."""
-        return cls(
-            family=data["family"],
-            minima=tuple(Minimum.from_data(m) for m in data["minima"]),
-            provenance=Provenance.from_data(data["provenance"]),
-        )
-
-
-Floor = IntelFloor | AmdFloor
-
-
-def accepting(floor: Floor, accepted: tuple[str, ...], conditional: Mapping[str, tuple[str, ...]]) -> Floor:
-    """The same floor, accepting these statuses of Intel's levels; AMD's have none."""
-    if not isinstance(floor, IntelFloor) or (floor.accepted, floor.conditional) == (accepted, conditional):
-        return floor
-    return replace(floor, accepted=accepted, conditional=dict(conditional))
-
-
-def open_floor(family: str, rule: str) -> AmdFloor:
-    """A floor that asks nothing, for a family of which something must be said and nothing is known yet.
-
-    A store refuses a family that it was told nothing of (`ratchet.ear.refusals`). This tells it, in so many
-    words, that the family is not judged. `appraise` treats it as no floor at all.
-    """
-    return AmdFloor(family=family, minima=(), provenance=Provenance(documents=(), pointer="", rule=rule))
-
-
-def is_open(floor: Floor | None) -> bool:
-    """Does it ask nothing?"""
-    return floor is None or (isinstance(floor, AmdFloor) and not floor.minima)
-
-
-def from_data(data: Mapping[str, Json]) -> Floor:
-    """A floor from its JSON.
-
-    Raises:
-        ValueError: of no known kind.
-    """
-    match data["kind"]:
-        case "intel":
-            return IntelFloor.from_data(data)
-        case "amd":
-            return AmdFloor.from_data(data)
-        case kind:
-            raise ValueError(f"a floor of kind {kind!r} is not known: intel or amd")
-
-
-def floor_hash(floor: Floor | None) -> str:
-    """What tells floors apart: SHA-256 over the RFC 8785 bytes of what is asked, whoever asks it and from where."""
-    if floor is None:
-        return digest(b"null")
-    data = floor.to_data()
-    del data["provenance"]
-    return digest(canonical(data))
-
-
-def shortfalls(
-    floor: Floor, tcb: Mapping[str, int], bits: Mapping[str, int], qe: str | None = None
-) -> tuple[Reason, ...]:
-    """Everything in which a machine falls short of a floor; empty when it meets it.
-
-    Args:
-        floor: of the machine's family.
-        tcb: its security versions, named as in `Claims.tcb`.
-        bits: its bits, named as in `Claims.bits`.
-        qe: the status of the quoting enclave, for Intel, where it is known. Then what is accepted or not is the merged
-            status, as Intel's verifier makes it of platform, TDX module and quoting enclave: the very word that a
-            policy accepts where a family has no floor. Without it, platform and module are judged one by one.
-    """
-    if not isinstance(floor, IntelFloor):
-        return _amd(floor, tcb, bits)
-    found = _intel(floor, tcb)
+def shortfalls(floor: IntelFloor, tcb: Mapping[str, int], qe: str | None = None) -> tuple[Reason, ...]:
+    """Everything in which a machine falls short of such a floor; see `ratchet.policy.floor.shortfalls`."""
+    found = _by_level(floor, tcb)
     if qe is None or any(reason.code == ABSTAINS for reason in found):
         return found
     merged = merged_status(floor, tcb, qe)
@@ -332,7 +184,7 @@ _SGX = (*(f"sgx.{n}" for n in range(16)), "pcesvn")
 _TDX = (*_SGX, *(f"tdx.{n}" for n in range(16)))
 
 
-def _intel(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
+def _by_level(floor: IntelFloor, tcb: Mapping[str, int]) -> tuple[Reason, ...]:
     missing = [name for name in floor.asks if name not in tcb]
     if missing:
         return tuple(
@@ -399,68 +251,3 @@ def _components(level: TcbLevel, tcb: Mapping[str, int]) -> list[tuple[str, int]
 
 def _statuses(floor: IntelFloor) -> str:
     return ", ".join(list(floor.accepted) + [f"{s} with known advisories" for s in sorted(floor.conditional)])
-
-
-def _amd(floor: AmdFloor, tcb: Mapping[str, int], bits: Mapping[str, int]) -> tuple[Reason, ...]:
-    found: dict[tuple[str, str], Reason] = {}
-    source = floor.provenance.place
-    for minimum in floor.minima:
-        applies, unknown = applicable(minimum, bits)
-        for name in unknown:
-            key = f"cpuid.{name}"
-            found[(ABSTAINS, key)] = Reason(
-                ABSTAINS,
-                key,
-                None,
-                getattr(minimum, name),
-                source,
-                "this report does not say which stepping it is from: send reports of version 3 or later",
-            )
-        if not applies:
-            continue
-        for reason in _short_of_minimum(minimum, tcb, bits, source):
-            old = found.get((reason.code, reason.component))
-            if old is None or (isinstance(reason.want, int) and isinstance(old.want, int) and reason.want > old.want):
-                found[(reason.code, reason.component)] = reason
-    return tuple(found.values())
-
-
-def applicable(minimum: Minimum, bits: Mapping[str, int]) -> tuple[bool, tuple[str, ...]]:
-    """Whether a minimum is for this machine, and the selectors that it cannot answer for (then it abstains)."""
-    unknown = []
-    for name in ("model", "stepping"):
-        want = getattr(minimum, name)
-        if want is None:
-            continue
-        got = bits.get(f"cpuid.{name}")
-        if got is None:
-            unknown.append(name)
-        elif got != want:
-            return False, ()
-    return not unknown, tuple(unknown)
-
-
-def _short_of_minimum(minimum: Minimum, tcb: Mapping[str, int], bits: Mapping[str, int], source: str) -> list[Reason]:
-    found = []
-    for name, want in sorted(minimum.tcb.items()):
-        got = tcb.get(name)
-        if got is None:
-            found.append(Reason(ABSTAINS, name, None, want, source, "this report does not attest it"))
-        elif got < want:
-            found.append(Reason(BELOW, name, got, want, source, f"update SEV firmware: {name} {got} -> {want}"))
-    for name, value in sorted(minimum.bits.items()):
-        seen = bits.get(name)
-        if seen is None:
-            found.append(Reason(ABSTAINS, name, None, value, source, "this report does not attest it"))
-        elif seen != value:
-            found.append(Reason(BELOW, name, seen, value, source, f"set {name} to {value} (host firmware settings)"))
-    if minimum.mitigation:
-        mask = bits.get("mitigation.current")
-        want_text = f"{minimum.mitigation:#x}"
-        if mask is None:
-            remedy = "send reports of version 5: older ones do not attest mitigations"
-            found.append(Reason(ABSTAINS, "mitigation.current", None, want_text, source, remedy))
-        elif mask & minimum.mitigation != minimum.mitigation:
-            remedy = "update host firmware: a mitigation is not active"
-            found.append(Reason(BELOW, "mitigation.current", f"{mask:#x}", want_text, source, remedy))
-    return found
