@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from bench.specimens import Specimen
 from ratchet.collateral.roots import vendor_roots
-from ratchet.evidence.amd.snp import certificate_table
+from ratchet.evidence.amd.endorsement import certificate_table
 
 Check = Callable[[], object]
 

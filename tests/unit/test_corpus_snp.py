@@ -13,7 +13,7 @@ from ratchet.collateral import Collateral, amd
 from ratchet.collateral.roots import vendor_roots
 from ratchet.event import parse_time
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, detect, fields, verify
-from ratchet.evidence.amd.snp import certificate_table
+from ratchet.evidence.amd.endorsement import certificate_table
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

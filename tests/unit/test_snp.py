@@ -22,7 +22,7 @@ from ratchet.evidence import (
     fields,
     verify,
 )
-from ratchet.evidence.amd import snp
+from ratchet.evidence.amd import endorsement, snp
 from ratchet.evidence.amd.snp_report import SIGNED, SIZE, SnpReport, product_line
 
 MILAN, GENOA, TURIN = World("Milan"), World("Genoa"), World("Turin")
@@ -589,7 +589,7 @@ def test_hostile_certificate_tables_never_raise(noise, entries):
     made = bytearray(table(*[b"x" * 40] * entries) + noise)
     for i, byte in enumerate(noise[:24]):
         made[(i * 7) % len(made)] = byte
-    assert all(len(entry) <= snp.MAX_ENTRY for entry in snp.certificate_table(bytes(made)))
+    assert all(len(entry) <= endorsement.MAX_ENTRY for entry in endorsement.certificate_table(bytes(made)))
 
 
 def test_the_native_record_is_the_reports_own():

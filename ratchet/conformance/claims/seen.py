@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ratchet.collateral import Known, amd
 from ratchet.event import Json
 from ratchet.evidence import Claims, Evidence, Field, Format, Outcome, Proof, Step, StepName
-from ratchet.evidence.amd.snp import certificate_table
+from ratchet.evidence.amd.endorsement import certificate_table
 
 
 class Absent(Exception):
