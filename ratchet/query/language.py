@@ -1,26 +1,25 @@
 """The search language for people: `field:value`, AND, OR, NOT, parentheses, quotes, ranges, wildcards, plain words.
 
-`parse` gives a tree, whose meaning is `Query.matches`, a predicate over records. An archive translates the tree into
-its own language: `ratchet.query.sql` for SQLite; Elasticsearch's query DSL will be one more such module. A test holds
-each translation equal to the predicate. docs/search.md explains the language.
+`parse` gives a tree (`ratchet.query.tree`); `Query.matches` is its meaning over records. docs/search.md explains the
+language.
 
 An attacker may write the query as well as the records, so both are bounded: `MAX_LENGTH` characters, `MAX_DEPTH`
-levels, `MAX_TERMS` terms, and `MAX_COST` of all of them together. Wildcards are matched without backtracking: `*` by
-leftmost places, `?` by bit-parallel search (R. Baeza-Yates, G. Gonnet, "A New Approach to Text Searching", CACM 1992),
-so that time is linear in the text, whatever the two are. An archive adds a deadline.
+levels, `MAX_TERMS` terms, and `MAX_COST` of all of them together. Wildcards are matched in linear time
+(`ratchet.query.glob`). An archive adds a deadline.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ratchet.event import Event, Json, parse_time, stamp
 from ratchet.ports import Record
+from ratchet.query import glob, predicate
+from ratchet.query.fields import ATTRIBUTES, FlatRecord, of_record
+from ratchet.query.matchers import Case, Range, Text, read_time
+from ratchet.query.tree import All, Node, Not, Some, Term
 
 MAX_LENGTH = 2000
 """Characters of a query."""
@@ -33,9 +32,6 @@ MAX_TERMS = 100
 
 MAX_COST = 300
 """Of a query: about how often every character of a record may be looked at."""
-
-ATTRIBUTES = ("id", "topic", "type", "source", "subject", "tenant", "time")
-"""Fields that are an event's own; every other name is looked for in its data."""
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "machine": ("subject", "hint.name", "machines"),
@@ -70,103 +66,6 @@ class TooCostly(BadQuery):
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A value to be equal to, without regard to the case of ASCII letters; `*` and `?` are wildcards unless quoted.
-
-    Attributes:
-        parts: what stands between the `*`; one part: no `*`. None in a part is a `?`.
-        number: the value as a number, where it is one.
-    """
-
-    parts: tuple[tuple[str | None, ...], ...]
-    number: float | None = None
-
-    def holds(self, value: Json) -> bool:
-        """For one JSON value that is no object and no list."""
-        if self.number is not None and isinstance(value, int | float) and not isinstance(value, bool):
-            return value == self.number
-        return _glob(self.parts, fold(as_text(value)))
-
-    def within(self, value: Json) -> bool:
-        """Whether it is found anywhere in the value's text."""
-        return _glob(((), *self.parts, ()), fold(as_text(value)))
-
-    @property
-    def cost(self) -> int:
-        """About how often each character of a text is looked at, in units of a search for plain text."""
-        marked = [len(part) for part in self.parts if None in part]
-        return 1 + len(self.parts) // 64 + (8 + max(marked) // 16 if marked else 0)
-
-    @property
-    def plain(self) -> str | None:
-        """The text without wildcards, folded; None where there are any."""
-        if len(self.parts) != 1 or None in self.parts[0]:
-            return None
-        return "".join(c for c in self.parts[0] if c is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Between two numbers, or two times; None is open. Values of another type are never within."""
-
-    low: float | str | None
-    high: float | str | None
-    low_in: bool
-    high_in: bool
-
-    @property
-    def timely(self) -> bool:
-        """Whether the bounds are times (`stamp` text), not numbers."""
-        return isinstance(self.low, str) or isinstance(self.high, str)
-
-    def holds(self, value: Json) -> bool:
-        """For one JSON value that is no object and no list."""
-        if isinstance(value, bool) or value is None:
-            return False
-        if self.timely:
-            at = _stamped(value)
-            return at is not None and self._between(at)
-        return isinstance(value, int | float) and self._between(value)
-
-    def _between(self, value: float | str) -> bool:
-        if self.low is not None and not (value > self.low or (self.low_in and value == self.low)):  # type: ignore[operator]  # one type, by `timely`
-            return False
-        return self.high is None or value < self.high or (self.high_in and value == self.high)  # type: ignore[operator]  # likewise
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One of `fields` has a value that `match` holds for; without fields, any value has the text in it."""
-
-    fields: tuple[str, ...]
-    match: Text | Range
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """Its part does not hold."""
-
-    part: Node
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """Every part holds; with none, always."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Some:
-    """At least one part holds."""
-
-    parts: tuple[Node, ...]
-
-
-Node = Term | Not | All | Some
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """A query, understood.
 
@@ -174,11 +73,13 @@ class Query:
         text: as it was written.
         tree: for those who translate it.
         costliest: where the part begins that costs most.
+        matches: whether it holds for a record.
     """
 
     text: str
     tree: Node
-    costliest: int = 0
+    costliest: int
+    matches: Callable[[Record], bool] = field(repr=False, compare=False)
 
     def stopped(self, seconds: float) -> TooCostly:
         """What to say when it took longer than so many seconds."""
@@ -188,10 +89,6 @@ class Query:
             f"stopped after {seconds:g} seconds: this part costs most; narrow the search with a topic:, a type:, or "
             "a time as in time:[2026-11-01 TO 2026-11-02]",
         )
-
-    def matches(self, record: Record) -> bool:
-        """Whether it holds for this record."""
-        return _holds(self.tree, record.topic, record.event, tuple(leaves(record.event.data)))
 
 
 def parse(text: str) -> Query:
@@ -204,40 +101,13 @@ def parse(text: str) -> Query:
         raise BadQuery(text[:MAX_LENGTH], MAX_LENGTH, f"a query has at most {MAX_LENGTH} characters")
     parser = _Parser(text)
     tree = parser.query()
-    return Query(text, tree, parser.costliest[1])
+    holds = predicate.compile(tree, of_record)
+    return Query(text, tree, parser.costliest[1], lambda record: holds(FlatRecord.of(record)))
 
 
-def fold(text: str) -> str:
-    """ASCII letters in lower case, and nothing else changed: what SQLite's `lower` does too."""
-    return text.lower() if text.isascii() else text.translate(_LOWER)
-
-
-def as_text(value: Json) -> str:
-    """A JSON value as people write it: `true`, `null`, `24`, text without quotes."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value)
-
-
-def leaves(data: Json, name: str = "") -> Iterator[tuple[str, Json]]:
-    """Every value that is no object and no list, with its name: keys joined by dots; places in lists do not count."""
-    waiting: list[tuple[str, Json]] = [(name, data)]
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [(f"{name}.{key}" if name else str(key), inner) for key, inner in value.items()]
-        elif isinstance(value, list | tuple):
-            waiting += [(name, inner) for inner in value]
-        else:
-            yield name, value
-
-
-_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*:")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9:.]+([Zz]|[+-][0-9]{2}:[0-9]{2})?)?")
 _COMPARED = re.compile(r"[<>]=?")
-_DATE = len("2026-01-01")
 
 
 class _Parser:
@@ -352,11 +222,13 @@ class _Parser:
             self.fail(f"{here} belongs to a range: field:[from TO to]; put it in quotes to look for it")
         start = self.at
         match = self.value(prefix)
-        self.pay(match.cost * max(1, len(fields)), start)
+        self.pay(glob.cost(match.pattern) * max(1, len(fields)), start)
+        if not fields:
+            return Term((), Text(glob.anywhere(match.pattern), Case.ASCII))
         if fields == ("time",) and match.plain is not None:
-            exact = _time(match.plain.upper()) if match.plain.endswith("z") else None
+            exact = read_time(match.plain.upper()) if match.plain.endswith("z") else None
             # A date alone is the whole day, an hour the whole hour.
-            match = Text((tuple(fold(exact)),)) if exact else Text((*match.parts, ()))
+            match = Text((tuple(Case.ASCII.fold(exact)),) if exact else (*match.pattern, ()), Case.ASCII)
         return Term(fields, match)
 
     def pay(self, cost: int, start: int) -> None:
@@ -390,21 +262,21 @@ class _Parser:
                 self.at += 1
                 if self.at >= len(self.text):
                     self.fail("\\ needs a character after it", self.at - 1)
-                parts[-1].append(fold(self.text[self.at]))
+                parts[-1].append(Case.ASCII.fold(self.text[self.at]))
             elif char == "*" and not quoted:
                 if parts[-1] or len(parts) == 1:
                     parts.append([])
             elif char == "?" and not quoted:
                 parts[-1].append(None)
             else:
-                parts[-1].append(fold(char))
+                parts[-1].append(Case.ASCII.fold(char))
             raw.append(char)
             self.at += 1
         if not raw and not prefix and not quoted:
             self.fail("something to look for is missing")
         word = "".join(raw)
         number = float(word) if not quoted and not prefix and _NUMBER.fullmatch(word) else None
-        return Text(tuple(tuple(part) for part in parts), number)
+        return Text(tuple(tuple(part) for part in parts), Case.ASCII, number=number)
 
     def between(self) -> Range:
         """`[from TO to]`, with `{` or `}` where the bound itself is left out, and `*` where there is none."""
@@ -435,104 +307,6 @@ class _Parser:
             return None
         if _NUMBER.fullmatch(word):
             return float(word)
-        if at := _time(word):
+        if at := read_time(word):
             return at
         self.fail(f"{why}; {word!r} is neither a number nor a time such as 2026-11-23 or 2026-11-23T10:00:00Z", start)
-
-
-def _time(text: str) -> str | None:
-    """A time as people write it, UTC unless it has a zone, as `stamp` writes it."""
-    if not _TIME.fullmatch(text):
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        return stamp(parse_time(text if at.tzinfo else f"{text}+00:00" if len(text) > _DATE else f"{text}T00:00:00Z"))
-    except (ValueError, OverflowError):
-        return None
-
-
-def _stamped(value: Json) -> str | None:
-    return _time(value) if isinstance(value, str) else None
-
-
-def _glob(parts: Sequence[tuple[str | None, ...]], text: str) -> bool:
-    """Parts in their order with anything between; the first at the start, the last at the end. Without backtracking:
-    the leftmost place for each part in the middle leaves the most to those behind it."""
-    first, last = parts[0], parts[-1]
-    if len(parts) == 1:
-        return len(text) == len(first) and _at(first, text, 0)
-    if len(first) + len(last) > len(text) or not _at(first, text, 0) or not _at(last, text, len(text) - len(last)):
-        return False
-    place, end = len(first), len(text) - len(last)
-    for part in parts[1:-1]:
-        found = _find(part, text, place, end)
-        if found < 0:
-            return False
-        place = found + len(part)
-    return True
-
-
-def _at(part: tuple[str | None, ...], text: str, place: int) -> bool:
-    return all(char is None or char == text[place + i] for i, char in enumerate(part))
-
-
-def _find(part: tuple[str | None, ...], text: str, start: int, end: int) -> int:
-    if None not in part:
-        return text.find("".join(c for c in part if c is not None), start, end)
-    width, anything = len(part), 0
-    places: dict[str, int] = {}
-    for i, char in enumerate(part):
-        if char is None:
-            anything |= 1 << i
-        else:
-            places[char] = places.get(char, 0) | 1 << i
-    # Bit i of `found` says: the first i + 1 of the part are just behind us.
-    found, whole = 0, 1 << (width - 1)
-    for at in range(start, end):
-        found = ((found << 1) | 1) & (places.get(text[at], 0) | anything)
-        if found & whole:
-            return at - width + 1
-    return -1
-
-
-def _attribute(name: str, topic: str, event: Event) -> str | None:
-    match name:
-        case "topic":
-            return topic
-        case "time":
-            return stamp(event.time)
-        case "id" | "type" | "source" | "subject" | "tenant":
-            return str(getattr(event, name))
-        case _:
-            return None
-
-
-SEARCHED = ("id", "type", "source", "subject")
-"""Attributes that words without a field are looked for in, beside all data."""
-
-
-def _holds(node: Node, topic: str, event: Event, data: tuple[tuple[str, Json], ...]) -> bool:
-    match node:
-        case Not(part):
-            return not _holds(part, topic, event, data)
-        case All(parts):
-            return all(_holds(part, topic, event, data) for part in parts)
-        case Some(parts):
-            return any(_holds(part, topic, event, data) for part in parts)
-        case Term((), match):
-            values: Iterable[Json] = (_attribute(name, topic, event) for name in SEARCHED)
-            return any(within(match, v) for v in values) or any(within(match, v) for _, v in data)
-        case Term(fields, match):
-            for field in fields:
-                value = _attribute(field, topic, event)
-                if value is not None:
-                    if match.holds(value):
-                        return True
-                elif any(name == field and match.holds(v) for name, v in data):
-                    return True
-            return False
-
-
-def within(match: Text | Range, value: Json) -> bool:
-    """For words without a field: whether the value has the text in it."""
-    return isinstance(match, Text) and match.within(value)

@@ -1,7 +1,7 @@
-"""The search language as SQL: a parameterised condition over the log's columns, for SQLite.
+"""A tree as SQL: a parameterised condition over the log's columns, for SQLite. It finds what the predicate finds.
 
 What SQL says exactly is said in SQL: equality and times of attributes, for which there are indexes. The rest is a test
-of our own, a function that the archive registers, behind a cheap condition that it implies. No value of the query's is
+of our own, a function that the archive registers, behind a cheap condition that it implies. No value of the tree's is
 ever in the text.
 """
 
@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ratchet.event import Json
-from ratchet.query.language import ATTRIBUTES, SEARCHED, All, Node, Not, Query, Range, Some, Term, Text, leaves, within
-
-Leaves = tuple[tuple[str, Json], ...]
-"""Names and values of an event's data, as `ratchet.query.language.leaves` gives them."""
+from ratchet.query.fields import ATTRIBUTES, SEARCHED, Leaves, leaves
+from ratchet.query.matchers import Case, Matcher, Range, Text
+from ratchet.query.tree import All, Node, Not, Some, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,14 @@ class Sql:
     tests: tuple[Callable[[str], bool], ...]
 
 
-def translate(query: Query, data: str = "data") -> Sql:
-    """A query as a condition over columns named as an event's attributes are.
+def translate(node: Node, data: str = "data") -> Sql:
+    """A tree as a condition over columns named as an event's attributes are.
 
     Args:
-        query: understood by `ratchet.query.language.parse`.
+        node: its top.
         data: the SQL expression for the event's data as JSON text.
     """
-    return _Translation(data).of(query.tree)
+    return _Translation(data).of(node)
 
 
 class _Translation:
@@ -62,39 +61,43 @@ class _Translation:
             case Not(part):
                 return f"NOT {self.node(part)}"
             case All(parts):
-                return "(" + " AND ".join(self.node(part) for part in parts) + ")" if parts else "1"
+                return self.joined(" AND ", parts) if parts else "1"
             case Some(parts):
-                return "(" + " OR ".join(self.node(part) for part in parts) + ")"
-            case Term((), match):
-                alike = [self.test(name, lambda x: within(match, x)) for name in SEARCHED]
-                inside = self.in_data(match, lambda leaves: any(within(match, v) for _, v in leaves))
-                return "(" + " OR ".join([*alike, inside]) + ")"
+                return self.joined(" OR ", parts) if parts else "0"
             case Term(fields, match):
-                each = [self.attribute(f, match) if f in ATTRIBUTES else self.field(f, match) for f in fields]
+                each = [self.field(f, match) for f in fields or SEARCHED]
+                if not fields:
+                    matches = match.compile()
+                    each.append(self.in_data(match, lambda leaves: any(matches(v) for _, v in leaves)))
                 return "(" + " OR ".join(each) + ")"
 
-    def attribute(self, name: str, match: Text | Range) -> str:
-        if isinstance(match, Text):
-            if match.plain is None:
-                return self.test(name, match.holds)
-            self.parameters.append(match.plain)
-            exact = name in ("topic", "id")  # always in lower case: their indexes serve
-            return f"{name} = ?" if exact else f"{name} = ? COLLATE NOCASE"
-        if name != "time":
-            return self.test(name, match.holds)
-        if not match.timely:
-            return "0"
+    def joined(self, operator: str, parts: tuple[Node, ...]) -> str:
+        return "(" + operator.join(self.node(part) for part in parts) + ")"
+
+    def field(self, name: str, match: Matcher) -> str:
+        matches = match.compile()
+        if name not in ATTRIBUTES:
+            return self.in_data(match, lambda leaves: any(n == name and matches(v) for n, v in leaves))
+        match match:
+            case Text(case=case) if match.plain is not None and case is not Case.UNICODE and _is_plain(match.plain):
+                self.parameters.append(match.plain)
+                # Topics and ids are always in lower case: their indexes serve.
+                exact = case is Case.EXACT or name in ("topic", "id")
+                return f"{name} = ?" if exact else f"{name} = ? COLLATE NOCASE"
+            case Range() if name == "time" and match.of_times:
+                return self.between(match)
+            case _:
+                return self.test(name, matches)
+
+    def between(self, times: Range) -> str:
         conditions = []
-        for bound, sign, including in ((match.low, ">", match.low_in), (match.high, "<", match.high_in)):
+        for bound, sign, including in ((times.low, ">", times.low_in), (times.high, "<", times.high_in)):
             if bound is not None:
                 self.parameters.append(bound)
                 conditions.append(f"time {sign}{'=' if including else ''} ?")
         return "(" + " AND ".join(conditions) + ")"
 
-    def field(self, name: str, match: Text | Range) -> str:
-        return self.in_data(match, lambda leaves: any(n == name and match.holds(v) for n, v in leaves))
-
-    def in_data(self, match: Text | Range, test: Callable[[Leaves], bool]) -> str:
+    def in_data(self, match: Matcher, test: Callable[[Leaves], bool]) -> str:
         """A test over the parsed data, tried only where its text has the longest part of the value in it."""
         tested = self.test(self.data, lambda text: test(self.leaves(text)))
         longest = _longest(match)
@@ -115,16 +118,25 @@ class _Translation:
         return f"query_test({len(self.tests) - 1}, {subject})"
 
 
+def _is_plain(text: str) -> bool:
+    """Whether SQLite compares it as Python does: NOCASE stops at a NUL, and a lone surrogate cannot be bound."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 _UNESCAPED = re.compile(r'[^\x00-\x1f"\\\x7f-\U0010ffff]+')
 """Runs of characters that JSON text and SQLite's `lower` leave as they are."""
 
+_UNESCAPED_IN_ANY_CASE = re.compile(r'[^\x00-\x1f"\\ik\x7f-\U0010ffff]+')
+"""The same without `i` and `k`, which are also the lower case of letters beyond ASCII (U+0130, U+212A)."""
 
-def _longest(match: Text | Range) -> str:
+
+def _longest(match: Matcher) -> str:
     """The longest text that the JSON of any record that matches must have in it; empty where none is sure."""
-    if isinstance(match, Range) or match.number is not None:
+    if not isinstance(match, Text) or match.number is not None:
         return ""
+    unescaped = _UNESCAPED_IN_ANY_CASE if match.case is Case.UNICODE else _UNESCAPED
     runs: list[str] = []
-    for part in match.parts:
+    for part in match.pattern:
         for piece in "".join("\x00" if c is None else c for c in part).split("\x00"):
-            runs += _UNESCAPED.findall(piece)
+            runs += unescaped.findall(Case.ASCII.fold(piece))
     return max(runs, key=len, default="")

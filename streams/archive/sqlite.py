@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ratchet.event import BlobId, Json, stamp
 from ratchet.ports import Page, Record
-from ratchet.query import sql as query_sql
 from ratchet.query.language import Query, parse
+from ratchet.query.sql import Sql, translate
 from streams.sqlite import COLUMNS, to_record
 from streams.sqlite_file import connect, sound
 from streams.topology import TOPICS
@@ -295,10 +295,11 @@ class SqliteReader:
             ratchet.query.language.BadQuery: not a query; says where.
             ratchet.query.language.TooCostly: a query that is too costly, or took longer than `seconds`.
         """
-        return self._found(parse(query), _bounded(limit), seconds)
+        understood = parse(query)
+        condition = translate(understood.tree, _DATA)
+        return self._found(understood, condition, _bounded(limit), seconds)
 
-    def _found(self, query: Query, limit: int, seconds: float | None) -> Iterator[Record]:
-        condition = query_sql.translate(query, _DATA)
+    def _found(self, query: Query, condition: Sql, limit: int, seconds: float | None) -> Iterator[Record]:
         end = None if seconds is None else self._monotonic() + seconds
 
         def late() -> bool:
