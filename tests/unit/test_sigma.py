@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ratchet.detect import ruleset, sigma
 from ratchet.detect.sigma import BadRules, Rule, Vocabulary, options, source
-from ratchet.detect.sigma.predicate import MAX_COST, regex_cost
 from ratchet.detect.sigma.reach import Shape, Type
+from ratchet.query.regex import MAX_COST, regex_cost
 
 BAD = Path(__file__).parent / "bad_rules"
 ANY_FIELD = Vocabulary(("event.action",), ("f.",), ("a",))
@@ -318,7 +318,7 @@ def test_a_rule_that_is_refused_for_what_fields_are_matches_no_event(
 @settings(max_examples=50, deadline=None)
 def test_a_rule_is_never_skipped_where_it_could_fire(detection: dict[str, Any], events: list[dict[str, Any]]) -> None:
     """`values` bounds what a one-valued field must be."""
-    from ratchet.detect.sigma import tree
+    from ratchet.query import tree
 
     try:
         compiled = rule(detection)

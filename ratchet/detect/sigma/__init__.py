@@ -3,8 +3,16 @@
     rules = load({"rules/evidence/debug-enabled.yml": text, ...}, vocabulary)
     rules["debug-enabled"].matches({"event.action": "evidence-appraised", "attestation.debug": True})
 
-Rules go in as text and come out as trees (`tree`); a predicate over flat events is the first thing made of a tree. SQL
-over the archive and other SIEMs' languages will be made of the same.
+Rules go in as text and come out as trees, the same as those of the search language (`ratchet.query.tree`); here they
+become predicates over flat events. What Sigma leaves to whoever evaluates a rule is settled so (docs/rules.md says it
+to people):
+
+- a field that is absent or null meets nothing but `null` and `exists: false`; so does an empty list;
+- a list meets a test when one of its elements does;
+- text meets text, numbers meet numbers, truth meets truth: 22 is not "22", and true is not 1;
+- text is compared without regard to case (`str.lower` on both sides) unless the rule says `cased`;
+- a regular expression is searched in the first 256 characters, and refused where its worst case is dear
+  (`ratchet.query.regex`).
 """
 
 from __future__ import annotations

@@ -14,9 +14,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ratchet.detect.sigma.predicate import MAX_COST, SUBJECT, regex_cost
 from ratchet.detect.sigma.source import BadRules, Document, Fault, Path
-from ratchet.detect.sigma.tree import And, Exists, Leaf, Node, Not, Null, Number, Or, Pattern, Regex, Text, Truth, Wild
+from ratchet.query.glob import Pattern
+from ratchet.query.matchers import Case, Matcher, Present, Range, Regex, Text, Truth
+from ratchet.query.regex import MAX_COST, SUBJECT, regex_cost
+from ratchet.query.tree import All, Node, Not, Some, Term
 
 if TYPE_CHECKING:
     from sigma.rule import SigmaRule
@@ -188,52 +190,60 @@ class _Translation:
             raise self._refuse(f"more than {MAX_NODES} tests: split the rule")
         match parsed:
             case conditions.ConditionAND(args):
-                return And(tuple(self.node(a) for a in args))
+                return All(tuple(self.node(a) for a in args))
             case conditions.ConditionOR(args):
-                return Or(tuple(self.node(a) for a in args))
+                return Some(tuple(self.node(a) for a in args))
             case conditions.ConditionNOT(args):
                 return Not(self.node(args[0]))
             case conditions.ConditionFieldEqualsValueExpression(field, value):
-                return self._leaf(field, value)
+                return self._test(field, value)
         raise self._refuse(f"{type(parsed).__name__} is not supported; searches: {', '.join(self._searches)}")
 
-    def _leaf(self, field: str, value: Any) -> Leaf:
+    def _test(self, field: str, value: Any) -> Node:
         from sigma import types
 
         match value:
             case types.SigmaNull():
-                return Null(field)
+                return Not(Term((field,), Present()))
             case types.SigmaExists():
-                return Exists(field, bool(value))
+                there = Term((field,), Present())
+                return there if bool(value) else Not(there)
+        return Term((field,), self._matcher(field, value))
+
+    def _matcher(self, field: str, value: Any) -> Matcher:
+        from sigma import types
+
+        match value:
             case types.SigmaBool():
-                return Truth(field, bool(value))
+                return Truth(bool(value))
             case types.SigmaCompareExpression() if value.op.name in ("GT", "GTE", "LT", "LTE"):
-                return Number(field, cast(Any, value.op.name.lower()), value.number.number)
+                return Range.of(cast(Any, value.op.name.lower()), value.number.number)
             case types.SigmaNumber() if type(value) is types.SigmaNumber:
-                return Number(field, "eq", value.number)
+                return Range.of("eq", value.number)
             case types.SigmaRegularExpression():
                 flags = "".join(
                     sorted({"IGNORECASE": "i", "MULTILINE": "m", "DOTALL": "s"}[f.name] for f in value.flags)
                 )
-                return Regex(field, str(value.regexp), flags)
+                return Regex(str(value.regexp), flags)
             case types.SigmaString():
-                return Text(field, self._pattern(value), isinstance(value, types.SigmaCasedString))
+                case = Case.EXACT if isinstance(value, types.SigmaCasedString) else Case.UNICODE
+                return Text(self._pattern(value, case), case, text_only=True)
         raise self._refuse(f"{field}: {type(value).__name__} is not supported")
 
-    def _pattern(self, value: Any) -> Pattern:
+    def _pattern(self, value: Any, case: Case) -> Pattern:
         from sigma.types import SpecialChars
 
-        parts: list[str | Wild] = []
+        parts: list[list[str | None]] = [[]]
         for part in value.s:
             if part is SpecialChars.WILDCARD_MULTI:
-                parts.append(Wild.ANY)
+                parts.append([])
             elif part is SpecialChars.WILDCARD_SINGLE:
-                parts.append(Wild.ONE)
+                parts[-1].append(None)
             elif isinstance(part, str):
-                parts.append(part)
+                parts[-1] += case.fold(part)
             else:
                 raise self._refuse("placeholders are not supported")
-        return tuple(parts)
+        return tuple(tuple(part) for part in parts)
 
     def _refuse(self, what: str) -> BadRules:
         return BadRules([self._document.fault(("detection",), what)])

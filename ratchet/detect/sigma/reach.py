@@ -12,12 +12,12 @@ match, for reasons that only the world knows. What is looked at, each within one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ratchet.detect.sigma.predicate import compile
-from ratchet.detect.sigma.tree import And, Exists, Leaf, Node, Not, Null, Number, Or, Regex, Text, Truth, values
+from ratchet.query.matchers import Case, Matcher, Present, Range, Regex, Text, Truth
+from ratchet.query.tree import All, Node, Not, Some, Term, values
 
 ACTION = "event.action"
 
@@ -58,24 +58,25 @@ def never(tree: Node, shapes: Callable[[str], Shape]) -> str | None:
         shapes: field -> what it can say.
     """
     match tree:
-        case Or(nodes):
-            found = [never(node, shapes) for node in nodes]
-            return found[0] if all(why is not None for why in found) else None
-        case Not(inner):
-            return _always(inner)
-        case And(_):
+        case Some(parts):
+            found = [never(part, shapes) for part in parts]
+            if any(why is None for why in found):
+                return None
+            return found[0] if found else "it asks for one of no searches"
+        case Not(part):
+            return _always(part)
+        case All(_):
             return _conjunction(list(_flat(tree)), shapes)
-        case _:
-            return _impossible(tree, shapes)
+        case Term(fields, match):
+            found = [_impossible(field, match, shapes(field)) for field in fields]
+            return found[0] if found and all(why is not None for why in found) else None
 
 
 def _always(node: Node) -> str | None:
     """A negated search that matches everything."""
     match node:
-        case Or(nodes) if any(
-            isinstance(a, Exists) and isinstance(b, Exists) and a.field == b.field and a.value is not b.value
-            for a in nodes
-            for b in nodes
+        case Some(parts) if any(
+            isinstance(p, Term) and isinstance(p.match, Present) and Not(p) in parts for p in parts
         ):
             return "it is the negation of something that every event meets"
         case _:
@@ -85,10 +86,10 @@ def _always(node: Node) -> str | None:
 def _flat(node: Node) -> Iterable[Node]:
     """The members of a conjunction, those of nested ones too; one that is searched for is one test."""
     match node:
-        case And(nodes):
-            for one in nodes:
-                yield from _flat(one)
-        case Or((only,)):
+        case All(parts):
+            for part in parts:
+                yield from _flat(part)
+        case Some((only,)):
             yield from _flat(only)
         case Not(Not(inner)):
             yield from _flat(inner)
@@ -100,41 +101,44 @@ def _conjunction(nodes: list[Node], shapes: Callable[[str], Shape]) -> str | Non
     for node in nodes:
         if (why := never(node, shapes)) is not None:
             return why
-    negated = {node.node for node in nodes if isinstance(node, Not)}
+    negated = {node.part for node in nodes if isinstance(node, Not)}
     for node in nodes:
-        if node in negated:
+        if node in negated and not _asks_presence(node):
             return f"it asks for {_named(node)} and for its opposite"
-    asked = values(And(tuple(nodes)), ACTION)
+    asked = values(All(tuple(nodes)), ACTION)
     if asked is not None and not asked:
         return f"no event has two values of {ACTION}"
     seen: dict[str, _Asked] = {}
     for node in nodes:
-        if isinstance(node, And | Or | Not):
-            continue
-        shape = shapes(node.field)
-        if asked and shape.actions is not None and not asked & shape.actions and not _absent(node):
-            return (
-                f"{node.field} is never said of {', '.join(sorted(asked))}: it is of {', '.join(sorted(shape.actions))}"
-            )
-        why = seen.setdefault(node.field, _Asked()).add(node, shape)
+        match node:
+            case Term((name,), matcher):
+                shape = shapes(name)
+                if asked and shape.actions is not None and not asked & shape.actions:
+                    carried = ", ".join(sorted(shape.actions))
+                    return f"{name} is never said of {', '.join(sorted(asked))}: it is of {carried}"
+                why = seen.setdefault(name, _Asked(name)).add(matcher, shape)
+            case Not(Term((name,), Present())):
+                why = seen.setdefault(name, _Asked(name)).add(None, shapes(name))
+            case _:
+                why = None
         if why is not None:
             return why
     return None
 
 
+def _asks_presence(node: Node) -> bool:
+    return isinstance(node, Term) and isinstance(node.match, Present)
+
+
 def _named(node: Node) -> str:
-    return node.field if not isinstance(node, And | Or | Not) else "a search"
-
-
-def _absent(leaf: Leaf) -> bool:
-    """Is it met by a field that is not there?"""
-    return isinstance(leaf, Null) or (isinstance(leaf, Exists) and not leaf.value)
+    return node.fields[0] if isinstance(node, Term) and node.fields else "a search"
 
 
 @dataclass(slots=True)
 class _Asked:
     """What a conjunction has asked of one field so far."""
 
+    name: str
     texts: frozenset[str] | None = None
     truth: bool | None = None
     least: float = float("-inf")
@@ -143,77 +147,79 @@ class _Asked:
     open_above: bool = False
     absent: bool = False
     present: bool = False
-    tests: list[Leaf] = field(default_factory=list)
+    patterns: list[Text] = field(default_factory=list)
 
-    def add(self, leaf: Leaf, shape: Shape) -> str | None:
-        """Why this test cannot hold beside the others; None where it can."""
-        if _absent(leaf):
+    def add(self, matcher: Matcher | None, shape: Shape) -> str | None:
+        """Why this cannot hold beside the others; None where it can. Without a matcher: the field is absent."""
+        if matcher is None:
             self.absent = True
         else:
             self.present = True
         if self.absent and self.present:
-            return f"{leaf.field} cannot be both absent and there"
-        self.tests.append(leaf)
+            return f"{self.name} cannot be both absent and there"
         if shape.type is None or shape.type is Type.TEXTS:
             return None  # a list may meet several tests that exclude each other
-        match leaf:
-            case Text():
-                only = values(leaf, leaf.field)
+        match matcher:
+            case Text(text_only=True):
+                self.patterns.append(matcher)
+                only = values(Term((self.name,), matcher), self.name)
                 if only is not None:
                     self.texts = only if self.texts is None else self.texts & only
                 if self.texts is not None and not self._text_left():
-                    return f"{leaf.field} has one value, and two different ones are asked for"
-            case Truth(_, value):
+                    return f"{self.name} has one value, and two different ones are asked for"
+            case Truth(value):
                 if self.truth is not None and self.truth is not value:
-                    return f"{leaf.field} cannot be both true and false"
+                    return f"{self.name} cannot be both true and false"
                 self.truth = value
-            case Number(_, comparison, number):
-                self._narrow(comparison, number)
+            case Range() if not matcher.of_times:
+                self._narrow(matcher)
                 if self.least > self.most or (self.least == self.most and (self.open_below or self.open_above)):
-                    return f"no number is what is asked of {leaf.field}"
+                    return f"no number is what is asked of {self.name}"
         return None
 
     def _text_left(self) -> bool:
         """Is one of the texts that are left met by every pattern on the field?"""
-        patterns = [compile(one) for one in self.tests if isinstance(one, Text) and not one.cased]
-        name = self.tests[0].field
-        return any(all(test({name: text}) for test in patterns) for text in self.texts or ())
+        tests = [pattern.compile() for pattern in self.patterns if pattern.case is Case.UNICODE]
+        return any(all(test(text) for test in tests) for text in self.texts or ())
 
-    def _narrow(self, comparison: str, number: float) -> None:
-        if comparison in ("gt", "gte", "eq") and number >= self.least:
-            self.open_below = comparison == "gt" or (self.open_below and number == self.least)
-            self.least = number
-        if comparison in ("lt", "lte", "eq") and number <= self.most:
-            self.open_above = comparison == "lt" or (self.open_above and number == self.most)
-            self.most = number
-
-
-_TYPES: Mapping[type, frozenset[Type]] = {
-    Text: frozenset({Type.TEXT, Type.TEXTS}),
-    Regex: frozenset({Type.TEXT, Type.TEXTS}),
-    Number: frozenset({Type.NUMBER}),
-    Truth: frozenset({Type.TRUTH}),
-}
+    def _narrow(self, asked: Range) -> None:
+        if isinstance(asked.low, int | float) and asked.low >= self.least:
+            self.open_below = not asked.low_in or (self.open_below and asked.low == self.least)
+            self.least = asked.low
+        if isinstance(asked.high, int | float) and asked.high <= self.most:
+            self.open_above = not asked.high_in or (self.open_above and asked.high == self.most)
+            self.most = asked.high
 
 
-def _impossible(leaf: Leaf, shapes: Callable[[str], Shape]) -> str | None:
+def _types(matcher: Matcher) -> frozenset[Type]:
+    """Types of fields that it may match."""
+    match matcher:
+        case Text(text_only=True) | Regex():
+            return frozenset({Type.TEXT, Type.TEXTS})
+        case Range():
+            return frozenset({Type.TEXT, Type.TEXTS} if matcher.of_times else {Type.NUMBER})
+        case Truth():
+            return frozenset({Type.TRUTH})
+        case _:
+            return frozenset(Type)
+
+
+def _impossible(name: str, matcher: Matcher, shape: Shape) -> str | None:
     """Why one test alone is met by nothing."""
-    shape = shapes(leaf.field)
-    fits = _TYPES.get(type(leaf))
-    if shape.type is not None and fits is not None and shape.type not in fits:
-        return f"{leaf.field} is {shape.type.value}, and is compared with {_what(leaf)}"
-    if shape.values is not None and isinstance(leaf, Text | Regex):
-        test = compile(leaf)
-        if not any(test({leaf.field: value}) for value in shape.values):
-            return f"{leaf.field} is one of {', '.join(sorted(shape.values))}"
+    if shape.type is not None and shape.type not in _types(matcher):
+        return f"{name} is {shape.type.value}, and is compared with {_what(matcher)}"
+    if shape.values is not None and isinstance(matcher, Text | Regex):
+        test = matcher.compile()
+        if not any(test(value) for value in shape.values):
+            return f"{name} is one of {', '.join(sorted(shape.values))}"
     return None
 
 
-def _what(leaf: Leaf) -> str:
-    match leaf:
-        case Number():
-            return "a number"
+def _what(matcher: Matcher) -> str:
+    match matcher:
+        case Range():
+            return "a time" if matcher.of_times else "a number"
         case Truth():
             return "true or false"
         case _:
-            return "text: take the quotes away" if isinstance(leaf, Text) else "a regular expression"
+            return "text: take the quotes away" if isinstance(matcher, Text) else "a regular expression"

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ratchet.detect.sigma import detection, options, predicate, reach
+from ratchet.detect.sigma import detection, options, reach
 from ratchet.detect.sigma.options import Options
 from ratchet.detect.sigma.source import BadRules, Document, Fault
-from ratchet.detect.sigma.tree import Node, Text, leaves, values
 from ratchet.event import Json
+from ratchet.query import predicate
+from ratchet.query.fields import of_flat_event
+from ratchet.query.matchers import Text
+from ratchet.query.tree import Node, terms, values
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma specification 2.1, "Level"."""
@@ -65,11 +68,11 @@ class Rule:
     def mentions(self, field: str) -> Callable[[str], bool] | None:
         """Which of a field's texts the rule asks for (not under `not`), as a test; None where it asks for none."""
         asked = [
-            predicate.compile(leaf)
-            for leaf in leaves(self.tree, True)
-            if isinstance(leaf, Text) and leaf.field == field
+            term.match.compile()
+            for term in terms(self.tree, negated=False)
+            if isinstance(term.match, Text) and field in term.fields
         ]
-        return (lambda text: any(test({field: text}) for test in asked)) if asked else None
+        return (lambda text: any(test(text) for test in asked)) if asked else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def read(document: Document, vocabulary: Vocabulary) -> Rule:
         fields=_texts(data, "fields"),
         options=chosen,
         tree=tree,
-        matches=predicate.compile(tree),
+        matches=predicate.compile(tree, of_flat_event),
         actions=actions,
     )
 
