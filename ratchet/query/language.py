@@ -90,6 +90,10 @@ class Query:
             "a time as in time:[2026-11-01 TO 2026-11-02]",
         )
 
+    def too_large(self, why: str) -> TooCostly:
+        """What to say when an archive cannot be asked for so much at once."""
+        return TooCostly(self.text, self.costliest, f"{why}; write fewer terms, or fewer levels")
+
 
 def parse(text: str) -> Query:
     """Read a query; the empty one matches everything.

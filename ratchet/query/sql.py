@@ -2,7 +2,7 @@
 
 What SQL says exactly is said in SQL: equality and times of attributes, for which there are indexes. The rest is a test
 of our own, a function that the archive registers, behind a cheap condition that it implies. No value of the tree's is
-ever in the text.
+ever in the text. A tree that SQLite's parser has no room for is refused (`NotInSql`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ratchet.event import Json
+from ratchet.query import tree
 from ratchet.query.fields import ATTRIBUTES, SEARCHED, Leaves, leaves
 from ratchet.query.matchers import Case, Matcher, Range, Text
 from ratchet.query.tree import All, Node, Not, Some, Term
+
+MAX_HEIGHT = 900
+"""Of SQLite's expression tree, in which `a OR b OR c` has one level for each; SQLite refuses 1,000."""
+
+MAX_STACK = 95
+"""Entries of the stack of SQLite's parser; before version 3.45 it refuses more than 100."""
+
+_TERM_STACK = 30
+"""Entries of that stack for the longest condition that one field makes."""
+
+
+class NotInSql(ValueError):
+    """A tree that SQLite cannot be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +53,51 @@ def translate(node: Node, data: str = "data") -> Sql:
     Args:
         node: its top.
         data: the SQL expression for the event's data as JSON text.
+
+    Raises:
+        NotInSql: it is too large or too deep for SQLite.
     """
-    return _Translation(data).of(node)
+    try:
+        tree.levels(node)
+    except tree.TooDeep as e:
+        raise NotInSql(str(e)) from e
+    deepest_first = _size(node, False).stack > MAX_STACK
+    size = _size(node, deepest_first)
+    if size.height > MAX_HEIGHT or size.stack > MAX_STACK:
+        raise NotInSql("too many conditions inside each other for SQLite")
+    return _Translation(data, deepest_first).of(node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """What an expression takes of SQLite's limits."""
+
+    height: int
+    stack: int
+
+
+def _size(node: Node, deepest_first: bool) -> _Size:
+    match node:
+        case Term(fields, _):
+            return _Size(len(fields or SEARCHED) + 4, _TERM_STACK)
+        case Not(part):
+            inner = _size(part, deepest_first)
+            return _Size(inner.height + 1, inner.stack + 1)
+        case All(parts) | Some(parts):
+            sizes = [_size(part, deepest_first) for part in parts]
+            stacks = [size.stack for size in sizes]
+            if deepest_first:
+                stacks.sort(reverse=True)
+            # Every part but the first waits behind `(`, what is before it, and AND or OR.
+            stack = max((stack + (3 if i else 1) for i, stack in enumerate(stacks)), default=1)
+            return _Size(len(parts) + max((size.height for size in sizes), default=0), stack)
 
 
 class _Translation:
     """A walk over the tree that gathers parameters and tests in the order of the text."""
 
-    def __init__(self, data: str) -> None:
-        self.data = data
+    def __init__(self, data: str, deepest_first: bool) -> None:
+        self.data, self.deepest_first = data, deepest_first
         self.parameters: list[Json] = []
         self.tests: list[Callable[[str], bool]] = []
         self.parsed: tuple[str, Leaves] = ("", ())
@@ -72,6 +122,9 @@ class _Translation:
                 return "(" + " OR ".join(each) + ")"
 
     def joined(self, operator: str, parts: tuple[Node, ...]) -> str:
+        """In the order given, unless the parser's stack has only room for the deepest part in front."""
+        if self.deepest_first:
+            parts = tuple(sorted(parts, key=lambda part: _size(part, True).stack, reverse=True))
         return "(" + operator.join(self.node(part) for part in parts) + ")"
 
     def field(self, name: str, match: Matcher) -> str:

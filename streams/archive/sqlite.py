@@ -16,7 +16,7 @@ from pathlib import Path
 from ratchet.event import BlobId, Json, stamp
 from ratchet.ports import Page, Record
 from ratchet.query.language import Query, parse
-from ratchet.query.sql import Sql, translate
+from ratchet.query.sql import NotInSql, Sql, translate
 from streams.sqlite import COLUMNS, to_record
 from streams.sqlite_file import connect, sound
 from streams.topology import TOPICS
@@ -296,7 +296,10 @@ class SqliteReader:
             ratchet.query.language.TooCostly: a query that is too costly, or took longer than `seconds`.
         """
         understood = parse(query)
-        condition = translate(understood.tree, _DATA)
+        try:
+            condition = translate(understood.tree, _DATA)
+        except NotInSql as e:
+            raise understood.too_large(str(e)) from e
         return self._found(understood, condition, _bounded(limit), seconds)
 
     def _found(self, query: Query, condition: Sql, limit: int, seconds: float | None) -> Iterator[Record]:
