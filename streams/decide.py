@@ -33,21 +33,19 @@ State, each under the tenant:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ratchet.advisory import Advisory, combined
 from ratchet.collateral import Kind, parse
 from ratchet.event import BlobId, Event, Json, canonical, derived_id, digest, parse_time, stamp
-from ratchet.policy import amendment
-from ratchet.policy.amendment import POLICY
 from ratchet.policy.appraise import Policy
 from ratchet.policy.evaluation import choose
-from ratchet.policy.floor import Floor, IntelFloor, floor_hash, from_data, is_open, open_floor
-from ratchet.policy.simulate import Blast, Bounds, effect, guest_name, samples_of, seen_at
-from ratchet.policy.tighten import attainable, same_effect, succeeds, tightens
+from ratchet.policy.floor import Floor, IntelFloor, floor_hash, from_data, is_open
+from ratchet.policy.simulate import Bounds, guest_name, seen_at
+from ratchet.policy.tighten import attainable, same_effect
 from ratchet.policy.vendor_floors import floors_from
 from ratchet.ports import Blobs, Record
+from ratchet.rollout import proposal
 from ratchet.rollout.approval import DecisionKeys, configuration_objection, decision_objection, proposal_hash
 from ratchet.x509.anchor import Root
 from streams.letters import dead
@@ -160,8 +158,8 @@ class Decide:
         in_force = self._policy_of(event.tenant, state)
         out: list[Output] = []
         if wanted.with_floors({}).hash != in_force.with_floors({}).hash:
-            made = self._policy_proposal(event, wanted.with_floors(in_force.floors), in_force, state)
-            out.append(("proposals", made))
+            occasion = self._occasion(event.tenant, event.time, event.id, state)
+            out.append(_made(proposal.of_policy(wanted.with_floors(in_force.floors), in_force, occasion), occasion))
         return out + self._configured_floors(event, wanted, in_force, state)
 
     def _configured_floors(self, event: Event, wanted: Policy, in_force: Policy, state: State) -> list[Output]:
@@ -173,12 +171,9 @@ class Decide:
             before = in_force.floors.get(family)
             if last.get(family) == floor.to_data() or same_effect(floor, before):
                 continue
-            tenant, at = event.tenant, event.time
-            made = self._proposal(tenant, family, floor, before, in_force, at, event.id, state)
-            why = f"waits for approval: written into the configuration; {made.data['why'].partition('; ')[2]}"
-            data = {**made.data, "exact": False, "automatic": False, "why": why}
-            state.put(f"wanted/{tenant}/{family}", floor.to_data())
-            out.append(("proposals", replace(made, data=data)))
+            occasion = self._occasion(event.tenant, event.time, event.id, state)
+            state.put(f"wanted/{event.tenant}/{family}", floor.to_data())
+            out.append(_made(proposal.of_floor(family, floor, before, in_force, occasion, configured=True), occasion))
         return out
 
     def _advisory(self, event: Event, state: State) -> list[Output]:
@@ -249,97 +244,32 @@ class Decide:
         key = f"proposed/{tenant}/{family}/{mark}"
         if state.get(key) is not None:
             return []
-        made = self._proposal(tenant, family, floor, before, policy, at, cause, state)
-        state.put(key, made.data["proposal"])
+        occasion = self._occasion(tenant, at, cause, state)
+        data = proposal.of_floor(family, floor, before, policy, occasion)
+        state.put(key, data["proposal"])
         state.put(f"wanted/{tenant}/{family}", floor.to_data())
-        return [("proposals", made)]
+        return [_made(data, occasion)]
 
     def _fleet(self, tenant: str, state: State) -> list[Mapping[str, Json]]:
         return [signal for _, signal in state.scan(f"machine/{tenant}/")]
 
-    def _proposal(
-        self,
-        tenant: str,
-        family: str,
-        floor: Floor,
-        before: Floor | None,
-        policy: Policy,
-        at: datetime,
-        cause: str,
-        state: State,
-    ) -> Event:
-        fleet = self._fleet(tenant, state)
-        now = policy.with_floors({**policy.floors, family: before or open_floor(family, "none in force")})
-        then = policy.with_floors({**policy.floors, family: floor})
-        blast = effect(fleet, now, then, at, family, timedelta(seconds=self._bounds.unseen_after))
-        tightening = tightens(floor, before)
-        automatic, why = _verdict(floor, before, tightening, blast, self._bounds)
-        data: dict[str, Json] = {
-            "proposal": derived_id("proposal", tenant, family, floor_hash(floor), floor_hash(before), cause),
-            "family": family,
-            "floor": floor.to_data(),
-            "before": before.to_data() if before else None,
-            "policy": None,
-            "policy_before": None,
-            "diff": [],
-            "exact": floor.provenance.exact,
-            "tightening": tightening,
-            "blast": blast.to_data(),
-            "bound": self._bounds.to_data(),
-            "automatic": automatic,
-            "why": why,
-            "cause": cause,
-            "families": sorted({str(signal["family"]) for signal in fleet}),
-            "samples": _samples(fleet, then, family),
-        }
-        return _made(tenant, family, data, at)
-
-    def _policy_proposal(self, event: Event, wanted: Policy, in_force: Policy, state: State) -> Event:
-        """Of a configuration that was altered. Never by itself: no vendor signed it."""
-        fleet = self._fleet(event.tenant, state)
-        blast = effect(fleet, in_force, wanted, event.time, None, timedelta(seconds=self._bounds.unseen_after))
-        new, old = wanted.with_floors({}), in_force.with_floors({})
-        tightening = amendment.tightens(new, old)
-        needs = "waits for approval: it admits nothing more"
-        if not tightening:
-            stays = "once approved it stays" if amendment.lasts(new, old) else "it ends by itself"
-            needs = f"waits for a quorum: it may admit what the policy in force refuses, and {stays}"
-        data: dict[str, Json] = {
-            "proposal": derived_id("proposal", event.tenant, POLICY, new.hash, old.hash, event.id),
-            "family": POLICY,
-            "floor": None,
-            "before": None,
-            "policy": new.to_data(),
-            "policy_before": old.to_data(),
-            "diff": list(amendment.differences(new, old)),
-            "exact": False,
-            "tightening": tightening,
-            "blast": blast.to_data(),
-            "bound": self._bounds.to_data(),
-            "automatic": False,
-            "why": f"{needs}; {_counted(blast)}",
-            "cause": event.id,
-            "families": sorted({str(signal["family"]) for signal in fleet}),
-            "samples": _samples(fleet, wanted, POLICY),
-        }
-        return _made(event.tenant, POLICY, data, event.time)
+    def _occasion(self, tenant: str, at: datetime, cause: str, state: State) -> proposal.Occasion:
+        return proposal.Occasion(
+            tenant=tenant, at=at, cause=cause, fleet=self._fleet(tenant, state), bounds=self._bounds
+        )
 
 
-def _made(tenant: str, family: str, data: Mapping[str, Json], at: datetime) -> Event:
-    return Event(
+def _made(data: Mapping[str, Json], occasion: proposal.Occasion) -> Output:
+    event = Event(
         id=derived_id("proposal-event", data["proposal"]),
         source=SOURCE,
         type="proposal.made.v1",
-        subject=family,
-        time=at,
-        tenant=tenant,
+        subject=data["family"],
+        time=occasion.at,
+        tenant=occasion.tenant,
         data={**data, "hash": proposal_hash(data)},
     )
-
-
-def _samples(fleet: Sequence[Mapping[str, Json]], policy: Policy, family: str) -> dict[str, Json]:
-    proved = samples_of(fleet, policy, family)
-    return {"refuse": [dict(s) for s in proved.refuse], "pass": [dict(s) for s in proved.admit]}
+    return "proposals", event
 
 
 def _ordered(batch: Sequence[Record]) -> Iterator[tuple[Record, Mapping[str, Json]]]:
@@ -354,40 +284,3 @@ def _ordered(batch: Sequence[Record]) -> Iterator[tuple[Record, Mapping[str, Jso
             items.append((stamp(event.time), place, event.id, record, {}))
     items.sort(key=lambda item: item[:3])
     return ((record, signal) for _, _, _, record, signal in items)
-
-
-def _counted(blast: Blast) -> str:
-    """The effect in one line."""
-    effect = f"would refuse {len(blast.refused)} of {blast.considered} guests"
-    if blast.unknown:
-        effect += f" and cannot tell of {len(blast.unknown)}"
-    if blast.admitted:
-        effect += f", and admit {len(blast.admitted)} more"
-    if blast.unseen:
-        effect += f"; {len(blast.unseen)} were not seen lately"
-    return effect
-
-
-def _verdict(floor: Floor, before: Floor | None, tightening: bool, blast: Blast, bounds: Bounds) -> tuple[bool, str]:
-    """Whether it may go by itself, and why, in one line."""
-    hit = len(blast.refused) + len(blast.unknown)
-    effect = _counted(blast)
-    if not tightening and succeeds(floor, before):
-        return (
-            False,
-            "waits for a quorum: the vendor's own successor lets in what the floor in force refuses; once approved it "
-            f"stays in force; {effect}",
-        )
-    if not tightening:
-        return False, f"waits for a quorum: it lets in what the floor in force refuses, and ends by itself; {effect}"
-    if not floor.provenance.exact:
-        return (
-            False,
-            f"waits for approval: reviewed by {floor.provenance.reviewed_by}, not signed by the vendor; {effect}",
-        )
-    if not bounds.hold(blast):
-        limit = f"{bounds.max_refused} guests and {bounds.max_fraction:.1%}"
-        return False, f"waits for approval: {effect}, beyond the bounds of {limit}"
-    return True, f"goes by itself: exact, tighter, and within bounds; {effect}" if hit else (
-        "goes by itself: exact, tighter, and refuses nobody"
-    )

@@ -26,12 +26,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ratchet.event import Event, Json, canonical, derived_id, digest, parse_time, stamp
-from ratchet.policy.amendment import POLICY, Amendment, lasts, tightens
+from ratchet.policy.amendment import POLICY, Amendment
 from ratchet.policy.appraise import Policy
 from ratchet.policy.floor import from_data
 from ratchet.policy.simulate import Bounds, samples_of
 from ratchet.ports import Record, Samples
-from ratchet.rollout import approval
+from ratchet.rollout import approval, terms
 from ratchet.rollout.advance import (
     ENDED,
     UNDERWAY,
@@ -147,26 +147,16 @@ class RollOut:
             },
         )
         state.put(f"live/{tenant}/{family}", [*live(tenant, family, state), proposal])
-        terms = self._terms(tenant, data, state)
-        begin = Begin(terms, self._automatic(tenant, data, state))
+        begin = Begin(self._terms(tenant, data, state), self._automatic(tenant, data, state))
         return out + self._apply(proposal, begin, event.time, None, "", state)
 
     def _automatic(self, tenant: str, data: Mapping[str, Json], state: State) -> bool:
-        """May it go by itself, as things are now? Its blast was counted from `before`; from a looser one it is more."""
-        if data["family"] == POLICY or not (data["automatic"] and data["exact"] and data["tightening"]):
-            return False
-        blast, family = data["blast"], data["family"]
-        if blast.get("unseen") and not blast["considered"]:
-            return False
-        hit = len(blast["refused"]) + blast["unknown"]
-        if hit > self._bounds.max_refused or hit > self._bounds.max_fraction * blast["considered"]:
-            return False
-        policy = self._ledger.policy(tenant, state)
-        before = policy.bind(from_data(data["before"])) if data["before"] else None
-        if before is None:
-            return True
-        in_force = self._ledger.record(tenant, family, state)
-        return in_force is not None and tightens(self._ledger.amendment(tenant, family, in_force, state), before)
+        """May it go by itself, as things are now?"""
+        family = data["family"]
+        before = self._ledger.policy(tenant, state).bind(from_data(data["before"])) if data["before"] else None
+        record = self._ledger.record(tenant, family, state) if family != POLICY else None
+        in_force = self._ledger.amendment(tenant, family, record, state) if record is not None else None
+        return terms.may_go_by_itself(data, self._bounds, before, in_force)
 
     def _decided(self, record: Record, state: State) -> list[Output]:
         event = record.event
@@ -186,30 +176,21 @@ class RollOut:
         if kept is None or kept["tenant"] != event.tenant:
             remedy = "`ratchet proposals` lists them"
             return [dead(record, self.name, "decision_unknown_proposal", f"no proposal {proposal}", remedy)]
-        if hash != kept["proposal"]["hash"]:
-            remedy = "look at the proposal again: what was signed is not what is proposed"
-            return [dead(record, self.name, "decision_hash_mismatch", f"{hash} is not the proposal's hash", remedy)]
-        attempt = kept["rollout"]["attempt"]
-        if type(said := data.get("attempt")) is not int or said != attempt:
-            remedy = "look at the proposal again, then sign: what was signed before has been used, or is not asked now"
-            detail = f"signed for attempt {str(said)[:16]}; {attempt} changes were sent"
-            return [dead(record, self.name, "decision_out_of_turn", detail, remedy)]
-        pushed = data.get("policy")
-        expected = self._would_push(kept, verb, state)
-        if pushed != expected:
-            remedy = "look at the proposal again, then sign: something else changed what would be pushed"
-            detail = f"signed for the policy {str(pushed)[:64]}; it would push {expected}"
-            return [dead(record, self.name, "decision_policy_mismatch", detail, remedy)]
+        attempt, expected = kept["rollout"]["attempt"], self._would_push(kept, verb, state)
+        asked = kept["proposal"]["hash"]
+        other = approval.misplaced(data, verb=verb, hash=asked, attempt=attempt, pushes=expected)
+        if other is not None:
+            return [dead(record, self.name, other.code, str(other.want), other.remedy)]
         wrong = approval.objection(self._approvers, verb, hash, attempt, by, signature, expected)
         if wrong is not None:
             self._remember(proposal, event.time, by, f"{verb}: ignored, {wrong.code}", state)
             return [dead(record, self.name, wrong.code, f"{verb} by {by}: {wrong.want}", wrong.remedy)]
         self._only_of_one_policy(proposal, verb, expected, event.time, state)
-        terms = self._terms(kept["tenant"], kept["proposal"], state)
+        now = self._terms(kept["tenant"], kept["proposal"], state)
         happening: Happening
         match verb:
             case "approved":
-                happening = Approve(by, terms, event.time)
+                happening = Approve(by, now, event.time)
             case "rejected":
                 happening = Reject(by)
             case "halted":
@@ -457,38 +438,30 @@ class RollOut:
         ]
 
     def _lasts(self, kept: Mapping[str, Json], state: State) -> int | None:
-        """How long this is for where it loosens; None where what would return is no stricter, or where it may stay.
-
-        Only what people lower against the vendor, or excuse, ends by itself (`ratchet.policy.amendment.lasts`).
-        """
+        """How long this is for where it loosens."""
         tenant, family, proposal = kept["tenant"], kept["proposal"]["family"], kept["proposal"]["proposal"]
-        returns = self._ledger.lasting(tenant, family, proposal, state)
-        if returns is None:
-            return None
-        new = self._ledger.amendment(tenant, family, kept["proposal"], state)
-        old = self._ledger.amendment(tenant, family, returns, state)
-        return None if tightens(new, old) or lasts(new, old) else self._approvers.loosening_lasts
+        kept_back = self._ledger.lasting(tenant, family, proposal, state)
+        returns = self._ledger.amendment(tenant, family, kept_back, state) if kept_back is not None else None
+        return terms.lasts(self._ledger.amendment(tenant, family, kept["proposal"], state), returns, self._approvers)
 
     def _terms(self, tenant: str, data: Mapping[str, Json], state: State) -> Terms:
         """Against everything that it would take the place of: in force, to return, or being sent by another."""
         family = data["family"]
-        new = self._ledger.amendment(tenant, family, data, state)
-        against = [
+        places = (
             self._ledger.record(tenant, family, state),
             self._ledger.lasting(tenant, family, data["proposal"], state),
             state.get(f"sending/{tenant}/{family}"),
-        ]
-        others = [one for one in against if one and one.get("proposal") != data["proposal"]]
-        loosening = not all(tightens(new, self._ledger.amendment(tenant, family, one, state)) for one in others)
-        return Terms(loosening=loosening, quorum=self._approvers.quorum, lasts=self._approvers.loosening_lasts)
+        )
+        others = [one for one in places if one and one.get("proposal") != data["proposal"]]
+        held = [self._ledger.amendment(tenant, family, one, state) for one in others]
+        return terms.against(self._ledger.amendment(tenant, family, data, state), held, self._approvers)
 
     def _terms_back(self, kept: Mapping[str, Json], state: State) -> Terms:
         """Of going back: does what returns let in what is refused now?"""
         tenant, family = kept["tenant"], kept["proposal"]["family"]
         now = self._ledger.record(tenant, family, state)
-        returns = self._ledger.before(kept, state)
-        loosening = now is not None and not tightens(returns, self._ledger.amendment(tenant, family, now, state))
-        return Terms(loosening=loosening, quorum=self._approvers.quorum, lasts=self._approvers.loosening_lasts)
+        held = [] if now is None else [self._ledger.amendment(tenant, family, now, state)]
+        return terms.against(self._ledger.before(kept, state), held, self._approvers)
 
     def _remember(self, proposal: str, at: datetime, by: str | None, text: str, state: State) -> None:
         key = f"rollout/{proposal}"

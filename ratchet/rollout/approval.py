@@ -129,6 +129,31 @@ def objection(
     return None
 
 
+def misplaced(decision: Mapping[str, Json], *, verb: str, hash: str, attempt: int, pushes: str | None) -> Reason | None:
+    """Why a decision about a proposal does not fit it as it is now; None where it does. Signatures are asked apart.
+
+    Args:
+        decision: its data.
+        verb: of it.
+        hash: of the proposal.
+        attempt: how many changes of it were sent.
+        pushes: hash of the whole policy that it would push now; None of a verb that pushes nothing.
+    """
+    if decision["hash"] != hash:
+        remedy = "look at the proposal again: what was signed is not what is proposed"
+        want = f"{decision['hash']} is not the proposal's hash"
+        return Reason("decision_hash_mismatch", "decision", decision["hash"], want, _SOURCE, remedy)
+    if type(said := decision.get("attempt")) is not int or said != attempt:
+        remedy = "look at the proposal again, then sign: what was signed before has been used, or is not asked now"
+        want = f"signed for attempt {str(said)[:16]}; {attempt} changes were sent"
+        return Reason("decision_out_of_turn", "decision", str(said)[:16], want, _SOURCE, remedy)
+    if decision.get("policy") != pushes:
+        remedy = "look at the proposal again, then sign: something else changed what would be pushed"
+        want = f"signed for the policy {str(decision.get('policy'))[:64]}; it would push {pushes}"
+        return Reason("decision_policy_mismatch", "decision", str(decision.get("policy"))[:64], want, _SOURCE, remedy)
+    return None
+
+
 OPERATED = ("acknowledged", "resolved", "enrolled", "retired", "configured")
 """Decisions of whoever may read the data directory: signed by its operator key. `by` is the user who was logged in."""
 
