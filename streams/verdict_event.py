@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ratchet import __version__
-from ratchet.event import Event, Json, derived_id, stamp
-from ratchet.evidence import Outcome, Proof, StepName, replay_key
-from ratchet.policy.appraise import Recognition, Verdict
+from ratchet.event import Event, derived_id
+from ratchet.evidence import Proof
+from ratchet.policy.appraise import Verdict
+from ratchet.verdict import Judged, signal, told
 from streams.clock import PARTITION, TENANT
-from streams.evidence_event import Received
 
 SOURCE = "/streams/verify"
 
 SIGNALS = 64
 """Signals in one record, at most."""
-
-_WHY = 16
-"""Reasons that a signal carries for people; their codes are all there."""
-
-_DEVELOPER = "https://github.com/ratchet-attest/ratchet"
-"""`ear_verifier_id.developer` (draft-ietf-rats-ear, 3.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,84 +26,14 @@ class Cause:
     at: datetime
 
 
-def is_fresh(proof: Proof, *, vouched: bool) -> bool:
-    """Is it known that the evidence was made now, and not taken from somebody who made it earlier?
-
-    The freshness step says so, or a sender that the configuration trusts to say it (`vouches_freshness`). Nobody can
-    vouch for evidence that does not hold the challenge which was given for it (RFC 9334, 10).
-    """
-    outcome = proof.outcome(StepName.FRESHNESS)
-    return outcome is Outcome.PASSED or (vouched and outcome is Outcome.NOT_POSSIBLE)
-
-
-def identity_of(proof: Proof, hint: Mapping[str, Json], *, fresh: bool) -> tuple[str, bool]:
-    """Whom evidence speaks of: the platform that fresh genuine evidence proves, else its hint; and whether it is weak.
-
-    Evidence at which nothing failed but revocation names its machine too: what is known of that one must worsen now.
-    Evidence of unknown age names none: anybody may have taken it from the machine that made it.
-    """
-    claims = proof.claims
-    if fresh and claims is not None and claims.platform is not None and (proof.genuine or proof.revoked):
-        return claims.platform, False
-    return f"hint:{hint['name']}", True
-
-
-def verdict_event(
-    event: Event,
-    received: Received,
-    proof: Proof,
-    verdict: Verdict,
-    *,
-    recognition: Recognition,
-    late: bool,
-    cause: Cause | None = None,
-    identity: str | None = None,
-) -> Event:
-    """The event of one judgement.
-
-    Args:
-        event: the evidence event; `late` as it was when it came.
-        received: what it says.
-        proof, verdict: what came of it.
-        recognition: whether its machine is ours.
-        cause: where it is judged again: why. The verdict's time is then the cause's.
-        identity: the machine that it proved when it came; it speaks of that one whatever is concluded from it now.
-    """
-    claims = proof.claims
-    fresh = is_fresh(proof, vouched=received.vouched)
-    identity, weak = (
-        (identity, identity.startswith("hint:")) if identity else identity_of(proof, received.hint, fresh=fresh)
-    )
-    proven = proof.to_data()
-    data: dict[str, Json] = {
-        "evidence": event.id,
-        "blob": proof.evidence,
-        "replay_key": replay_key(received.evidence.raw, proof),
-        "received": stamp(event.time),
-        "late": late,
-        "fresh": fresh,
-        "vouched": received.vouched,
-        "recognition": recognition.value,
-        "rejudged": cause.id if cause else None,
-        "hint": dict(received.hint),
-        "sender": event.source,
-        "format": proven["format"],
-        "identity": identity,
-        "weak": weak,
-        "instance": claims.instance if claims is not None and proof.genuine else None,
-        "family": claims.family if claims else None,
-        "tee": claims.tee if claims else None,
-        "genuine": proof.genuine,
-        **verdict.to_data(),
-        "ear": verdict.ear(developer=_DEVELOPER, build=__version__, nonce=received.evidence.challenge),
-        **{name: proven[name] for name in ("steps", "claims", "tcb", "root", "collateral", "valid_until", "parts")},
-        "code": __version__,
-    }
+def verdict_event(event: Event, judged: Judged, proof: Proof, verdict: Verdict, cause: Cause | None) -> Event:
+    """The event of one judgement; where evidence is judged again, its time is the cause's."""
+    data = told(judged, proof, verdict)
     return Event(
         id=derived_id("verdict", event.id, cause.id) if cause else derived_id("verdict", event.id),
         source=SOURCE,
         type="verdict.reached.v1",
-        subject=identity,
+        subject=data["identity"],
         time=cause.at if cause else event.time,
         tenant=event.tenant,
         data=data,
@@ -140,58 +63,3 @@ def batched(verdicts: Sequence[Event], start: int, seen: int) -> list[Event]:
         out.append(event)
         start = end
     return out
-
-
-def signal(verdict: Event) -> dict[str, Json]:
-    """A verdict event reduced to what can change an opinion. Also how rules are tried backwards over the archive."""
-    data = verdict.data
-    claims = data["claims"] or {}
-    tcb = data["tcb"] or {}
-    root = data["root"] or {}
-    return {
-        "id": verdict.id,
-        "time": stamp(verdict.time),
-        "tenant": verdict.tenant,
-        "subject": verdict.subject,
-        "hint": data["hint"]["name"],
-        "sender": data.get("sender"),
-        "region": data["hint"].get("region"),
-        "workload": data["hint"].get("workload"),
-        "labels": data["hint"].get("labels") or {},
-        "evidence": data["evidence"],
-        "blob": data["blob"],
-        "replay_key": data.get("replay_key") or data["blob"],
-        "tier": data["tier"],
-        "barred": data["barred"],
-        "genuine": data["genuine"],
-        "failed": [step["name"] for step in data["steps"] if step["outcome"] == Outcome.FAILED.value],
-        "reasons": sorted({reason["code"] for reason in data["reasons"]}),
-        "why": data["reasons"][:_WHY],
-        "tee": data["tee"],
-        "family": data["family"],
-        "tcb": claims.get("tcb", {}),
-        "bits": claims.get("bits", {}),
-        "tcb_status": tcb.get("merged"),
-        "advisories": tcb.get("advisories", []),
-        "evaluation": tcb.get("evaluation"),
-        "measurement": claims.get("measurement"),
-        "debug": claims.get("debug", False),
-        "instance": data["instance"],
-        "weak": data["weak"],
-        "root": root.get("name"),
-        "simulated": root.get("simulated", False),
-        "trusted_until": data["trusted_until"],
-        "late": data["late"],
-        "fresh": data.get("fresh", False),
-        "vouched": data.get("vouched", False),
-        "received": data["received"],
-        "rejudged": data.get("rejudged"),
-        "recognition": data.get("recognition", Recognition.NOT_ASKED.value),
-        "measurements": claims.get("measurements", {}),
-        "key": claims.get("key"),
-        "proof": {name: data.get(name) for name in _PROOF} | {"evidence": data["blob"]},
-    }
-
-
-_PROOF = ("format", "steps", "claims", "tcb", "root", "collateral", "valid_until", "parts")
-"""Of `Proof.to_data`, under the same names in a verdict event."""

@@ -29,6 +29,7 @@ from ratchet.policy.appraise import Circumstances, Policy, Recognition, Verdict,
 from ratchet.ports import Blobs, Record
 from ratchet.rollout.approval import DecisionKeys, configuration_objection, decision_objection
 from ratchet.standing import Tier
+from ratchet.verdict import Judged, is_fresh
 from ratchet.x509.anchor import Root
 from streams import last_evidence
 from streams.digest import FUTURE
@@ -36,7 +37,7 @@ from streams.evidence_event import Malformed, Received, read
 from streams.last_evidence import Due
 from streams.letters import dead
 from streams.stage import Output, State
-from streams.verdict_event import Cause, batched, is_fresh, verdict_event
+from streams.verdict_event import Cause, batched, verdict_event
 
 AGAIN = 256
 """Pieces of evidence that one round judges again: about a quarter of a second."""
@@ -236,9 +237,19 @@ class Verify:
             about = Circumstances(received=event.time, recognition=recognition, vouched=received.vouched)
             verdict = appraise(proof, policy, at, about)
             known_as = due.identity if due is not None else None
-            reached = verdict_event(
-                event, received, proof, verdict, recognition=recognition, late=late, cause=cause, identity=known_as
+            judged = Judged(
+                event=event.id,
+                source=event.source,
+                hint=received.hint,
+                evidence=received.evidence,
+                received=event.time,
+                late=late,
+                vouched=received.vouched,
+                recognition=recognition,
+                again=cause.id if cause else None,
+                identity=known_as,
             )
+            reached = verdict_event(event, judged, proof, verdict, cause)
         except MemoryError:
             raise  # of this machine and moment, not of the bytes: computed again, it may come out otherwise
         except Exception as fault:  # a fault of ours that an attacker found: the stream goes on, and the bytes are kept

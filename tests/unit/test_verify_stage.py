@@ -15,6 +15,7 @@ from ratchet.event import BlobId, Event, Json, canonical, delivery_id, derived_i
 from ratchet.evidence import MAX_EVIDENCE, Proof
 from ratchet.policy.appraise import Policy, appraise
 from ratchet.ports import Record
+from ratchet.verdict import signal
 from streams import verify as verify_module
 from streams.clock import tick
 from streams.digest import Digest
@@ -22,7 +23,7 @@ from streams.embedded import Embedded
 from streams.sqlite import Database
 from streams.stage import Output, State
 from streams.state_digest import state_digest
-from streams.verdict_event import SIGNALS, signal
+from streams.verdict_event import SIGNALS
 from streams.verify import Verify
 
 MINUTE = timedelta(minutes=1)
