@@ -24,11 +24,8 @@ be judged and read. Answers are problem details (RFC 9457) with a stable `code`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import json
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -43,15 +40,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from collectors import request as read
 from collectors.delivery import Delivery, Rejected, accept
 from ratchet.ear import PROOF_AUDIENCE
-from ratchet.event import Event, Json, canonical
-from ratchet.event import digest as blob_of
-from ratchet.evidence import FORMATS, MAX_EVIDENCE, Evidence, Format
+from ratchet.event import Event, Json
+from ratchet.evidence import Evidence
 from ratchet.ports import Blobs, Log, NoSpace, Unreachable
-
-MAX_BODY = 4 * MAX_EVIDENCE
-"""Bytes of a request: evidence and endorsements in base64, with room for the rest."""
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -180,8 +174,8 @@ class Entrance:
         if not self._room():
             return _full()
         try:
-            _plain(request)
-            body = await _body(request)
+            read.check(request)
+            body = await read.body_of(request)
             return await run_in_threadpool(act, sender, request, body)
         except _Quota as quota:
             return _problem(
@@ -190,11 +184,11 @@ class Entrance:
                 f"this sender brought its {sender.bytes_per_day} bytes of today (UTC)",
                 {"Retry-After": str(quota.wait)},
             )
-        except _TooLarge:
-            return _problem(413, "too-large", f"a request is at most {MAX_BODY} bytes")
+        except read.TooLarge:
+            return _problem(413, "too-large", f"a request is at most {read.MAX_BODY} bytes")
         except Rejected as rejected:
             return _problem(422, rejected.code, rejected.why)
-        except _Encoded as encoded:
+        except read.Encoded as encoded:
             return _problem(
                 415, "content-encoding", f"{encoded}: a body is sent as it is", {"Accept-Encoding": "identity"}
             )
@@ -206,7 +200,7 @@ class Entrance:
             return _problem(400, "cut-short", "the request ended before its body did")
 
     def _keep(self, sender: Sender, request: Request, body: bytes) -> Response:
-        delivery = _read(request, body)
+        delivery = read.delivery_of(request, body)
         if delivery.challenge is not None and not sender.gives_challenges:
             raise Rejected("challenge-not-yours", "this sender gives no challenges: it would vouch for itself")
         event, new = self._accept(sender, delivery)
@@ -222,19 +216,13 @@ class Entrance:
         On the log the challenge counts only where the sender gives challenges, as for any evidence. What is judged here
         is there, whatever the sender brought under the same delivery id before.
         """
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise Rejected("media-type", "a verdict is asked for with application/json")
-        said = _said(body, _KEYS | {"audience"})
-        audience = _text(said, "audience") or ""
-        if not 1 <= len(audience) <= 256 or not audience.isprintable():
-            raise Rejected("audience", "audience has 1 to 256 printable characters: who will rely on the answer")
+        delivery, audience = read.question_of(request, body)
         if audience == PROOF_AUDIENCE:
             raise Rejected("audience", f"{PROOF_AUDIENCE} is how stores are proven: nothing is released for it")
-        delivery = _delivery(said)
         if delivery.challenge is None:
             raise Rejected("challenge", "challenge is the relying party's nonce, in hex: without it, nobody knows when")
         kept = replace(delivery, challenge=delivery.challenge if sender.gives_challenges else None)
-        event, _ = self._accept(sender, kept, within=_content(kept))
+        event, _ = self._accept(sender, kept, within=read.content(kept))
         assert self._relying is not None  # its route is there
         evidence = Evidence(
             delivery.raw,
@@ -297,156 +285,12 @@ class Entrance:
         return 0
 
 
-class _TooLarge(Exception):
-    pass
-
-
 class _Quota(Exception):
     """The sender's bytes of today are used up: seconds until there are more."""
 
     def __init__(self, wait: int) -> None:
         super().__init__(wait)
         self.wait = wait
-
-
-class _Encoded(Exception):
-    """A Content-Encoding: bytes that are not what they stand for, and may be a thousand times as many."""
-
-
-_ONCE = (
-    "authorization",
-    "content-type",
-    "ratchet-delivery",
-    "ratchet-name",
-    "ratchet-challenge",
-    "ratchet-key",
-    "ratchet-region",
-    "ratchet-workload",
-)
-
-
-def _plain(request: Request) -> None:
-    """Refuse what two readers could read as two different things."""
-    encodings = request.headers.getlist("content-encoding")
-    if any(one.strip().lower() not in ("", "identity") for one in encodings):
-        raise _Encoded(", ".join(encodings)[:100])
-    for name in _ONCE:
-        if len(request.headers.getlist(name)) > 1:
-            raise Rejected("repeated-header", f"{name} is there twice: which of them counts?")
-
-
-async def _body(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY:
-        raise _TooLarge
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise _TooLarge
-    return bytes(body)
-
-
-def _read(request: Request, body: bytes) -> Delivery:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return _delivery(_said(body, _KEYS))
-    media = {f.format.media_type: f.format for f in FORMATS.values()}
-    if kind != "application/octet-stream" and kind not in media:
-        raise Rejected("media-type", f"{kind or 'no content type'}: send application/json or the evidence's media type")
-    h = request.headers
-    return Delivery(
-        id=h.get("ratchet-delivery", ""),
-        name=h.get("ratchet-name", ""),
-        raw=body,
-        format=media.get(kind),
-        challenge=_hex(h.get("ratchet-challenge")),
-        key=_base64(h["ratchet-key"], "ratchet-key") if "ratchet-key" in h else None,
-        region=h.get("ratchet-region"),
-        workload=h.get("ratchet-workload"),
-    )
-
-
-def _said(body: bytes, keys: frozenset[str]) -> dict[str, Json]:
-    """The JSON object of a request, with these keys at most."""
-    try:
-        said = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
-    except Rejected:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise Rejected("not-json", "the body is no JSON value") from error
-    if not isinstance(said, dict):
-        raise Rejected("not-an-object", "the body is a JSON value, but not an object")
-    unknown = sorted(set(said) - keys)
-    if unknown:
-        raise Rejected("unknown-key", f"{unknown[0]!r} is no key of a delivery: {', '.join(sorted(keys))}")
-    return said
-
-
-def _delivery(said: Mapping[str, Json]) -> Delivery:
-    endorsements = said.get("endorsements", [])
-    if not isinstance(endorsements, list) or len(endorsements) > 8:
-        raise Rejected("endorsements", "endorsements is a list of at most 8")
-    name = _text(said, "format")
-    if name is not None and name not in FORMATS:
-        raise Rejected("format", f"{name!r} is not one of {', '.join(FORMATS)}")
-    return Delivery(
-        id=_text(said, "delivery") or "",
-        name=_text(said, "name") or "",
-        raw=_base64(said.get("evidence"), "evidence"),
-        format=Format(name) if name else None,
-        endorsements=tuple(_base64(one, "endorsements") for one in endorsements),
-        challenge=_hex(_text(said, "challenge")),
-        key=_base64(said["key"], "key") if said.get("key") is not None else None,
-        region=_text(said, "region"),
-        workload=_text(said, "workload"),
-    )
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """An object with each key once (RFC 8259, 4: of two, readers take different ones)."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise Rejected("repeated-key", "an object of the body has a key twice: which of them counts?")
-    return made
-
-
-def _no_constant(name: str) -> Json:
-    raise ValueError(f"{name} is not JSON")
-
-
-_KEYS = frozenset({"delivery", "name", "evidence", "format", "endorsements", "challenge", "key", "region", "workload"})
-
-
-def _content(delivery: Delivery) -> str:
-    """A hash of what a delivery brings, whatever it is called."""
-    said = [delivery.challenge.hex() if delivery.challenge else None, delivery.key.hex() if delivery.key else None]
-    return blob_of(canonical([blob_of(delivery.raw), [blob_of(one) for one in delivery.endorsements], *said]))
-
-
-def _text(said: Mapping[str, Json], key: str) -> str | None:
-    value = said.get(key)
-    if value is not None and not isinstance(value, str):
-        raise Rejected("not-text", f"{key} is text")
-    return value
-
-
-def _base64(value: Json, key: str) -> bytes:
-    if not isinstance(value, str):
-        raise Rejected("not-base64", f"{key} is base64 text")
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Rejected("not-base64", f"{key} is not base64 (RFC 4648, 4)") from error
-
-
-def _hex(value: str | None) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        return bytes.fromhex(value)
-    except ValueError as error:
-        raise Rejected("not-hex", "challenge is hex") from error
 
 
 def _problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:

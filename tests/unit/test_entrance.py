@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.delivery import MAX_DOCUMENT, Rejected, accept_document
-from collectors.http import MAX_BODY, Entrance, Sender
+from collectors.http import Entrance, Sender
+from collectors.request import MAX_BODY
 from ratchet.event import BlobId
 from streams.sqlite import Database
 
