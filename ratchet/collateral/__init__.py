@@ -71,7 +71,7 @@ class Memo(dict[object, object]):
     def __setitem__(self, key: object, value: object) -> None:
         if len(self) >= self.LIMIT and key not in self:
             for old in list(self)[: self.LIMIT // 4]:
-                del self[old]
+                self.pop(old, None)  # another thread may have been here
         super().__setitem__(key, value)
 
 
