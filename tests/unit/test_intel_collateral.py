@@ -36,9 +36,9 @@ from intel_world import (
 )
 
 from ratchet.collateral import Collateral, Kind, Known, Memo, UnknownDocument, parse
-from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo, match, match_module
+from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo
 from ratchet.collateral.roots import known_issuers, vendor_roots
-from ratchet.collateral.tcb import ModuleLevel, TcbLevel, converge, evaluate, worsened
+from ratchet.collateral.tcb import ModuleLevel, TcbLevel, converge, evaluate, match, match_module, worsened
 from ratchet.event import BlobId
 from ratchet.evidence import Evidence, StepName, verify
 from ratchet.x509.chain import NoPath, path
