@@ -21,8 +21,8 @@ fleets when one list was served again for a week; the vendor's dates are what `v
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ratchet.event import Json, digest, stamp
@@ -164,28 +164,30 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         hardware(proof, claims, found)
         _configuration(claims, found)
         what_runs = _executables(claims, at, found)
-    found.bar_what_nobody_checked()
     until = about.received + timedelta(seconds=policy.trusted_for)
     too_old = until <= at
     if too_old and not proof.unproven:
         found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
-    tier = _merged(found)
+    vector = found.vector
+    found.bar_what_nobody_checked(vector)
+    tier = _merged(found, vector)
     ends = (proof.valid_until, found.until, _turns_worse(what_runs, policy))
     until = min([until, *[end for end in ends if end is not None]])
     if tier in (Tier.AFFIRMING, Tier.WARNING) and until <= at:
         if proof.valid_until is not None and proof.valid_until <= at:
             # Expired collateral fails a step of its own; this is for what expires in the very instant of judging.
             found.not_checked(HARDWARE, "validity", _over(proof, at))
-        tier = _merged(found)
+            vector = found.vector
+        tier = _merged(found, vector)
     if too_old and tier is Tier.WARNING:
         tier = Tier.NONE  # it was a warning for as long as it was believed; what it proved then is nobody's word now
     return Verdict(
         evidence=proof.evidence,
         tee=claims.tee if claims else None,
-        vector=found.vector,
+        vector=vector,
         tier=tier,
         barred=tuple(found.barred),
-        reasons=tuple(dict.fromkeys(_hashable(found.reasons))),
+        reasons=_unique(found.reasons),
         trusted_until=until if until > at and tier in (Tier.AFFIRMING, Tier.WARNING) else None,
         at=at,
         policy=policy.hash,
@@ -195,18 +197,24 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
     )
 
 
-def _hashable(reasons: list[Reason]) -> Iterator[Reason]:
-    """Reasons whose values can be keys: lists (a step may show one) as text."""
-    for r in reasons:
-        if isinstance(r.got, list | dict) or isinstance(r.want, list | dict):
-            got, want = (str(v) if isinstance(v, list | dict) else v for v in (r.got, r.want))
-            yield Reason(r.code, r.component, got, want, r.source, r.remedy)
-        else:
-            yield r
+def _unique(reasons: list[Reason]) -> tuple[Reason, ...]:
+    """Each once, in order; lists among their values (a step may show one) as text."""
+    if any(type(r.got) in _PLURAL or type(r.want) in _PLURAL for r in reasons):
+        reasons = [replace(r, got=_flat(r.got), want=_flat(r.want)) for r in reasons]
+    if len({(r.code, r.component) for r in reasons}) == len(reasons):
+        return tuple(reasons)
+    return tuple(dict.fromkeys(reasons))
 
 
-def _merged(found: Finding) -> Tier:
-    worst = tier_of(max(found.vector.values()))  # none is negative here, so the greatest is the worst
+_PLURAL = (list, dict)
+
+
+def _flat(value: Json) -> Json:
+    return str(value) if isinstance(value, _PLURAL) else value
+
+
+def _merged(found: Finding, vector: Mapping[str, int]) -> Tier:
+    worst = tier_of(max(vector.values()))  # none is negative here, so the greatest is the worst
     if worst in (Tier.CONTRAINDICATED, Tier.WARNING):
         return worst
     return Tier.NONE if found.barred else Tier.AFFIRMING
@@ -249,24 +257,37 @@ def _unproven(proof: Proof, found: Finding) -> None:
 
 def _steps(proof: Proof, about: Circumstances, found: Finding) -> None:
     """Step 2. A step that is not there was not taken: a format that forgets one gains nothing by it."""
-    for name in (StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS):
-        outcome = proof.outcome(name)
-        failed = outcome is Outcome.FAILED
-        if outcome is Outcome.PASSED or (name is StepName.FRESHNESS and about.vouched and not failed):
-            continue
-        if not failed and name in found.policy.may_be_impossible:
-            continue  # not asked for: what was checked beside it stands
-        match name:
-            case StepName.REVOCATION if failed:
-                found.worse(HARDWARE, 96)
-                found.worse(IDENTITY, 96)
-            case StepName.REVOCATION:
-                found.not_checked(HARDWARE, "revocation")
-            case StepName.COLLATERAL:
-                # Expired or unsound collateral is no better than none, and never excused.
-                found.not_checked(HARDWARE, "collateral (failed)" if failed else "collateral")
-            case StepName.FRESHNESS:
-                found.not_checked(IDENTITY, "freshness (failed)" if failed else "freshness")
+    taken = 0
+    for step in proof.steps:
+        name = step.name
+        if name is StepName.REVOCATION or name is StepName.COLLATERAL or name is StepName.FRESHNESS:
+            taken += 1
+            if step.outcome is not Outcome.PASSED:
+                _step(name, step.outcome, about, found)
+    if taken < 3:
+        for name in (StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS):
+            if not any(step.name is name for step in proof.steps):
+                _step(name, Outcome.NOT_POSSIBLE, about, found)
+
+
+def _step(name: StepName, outcome: Outcome, about: Circumstances, found: Finding) -> None:
+    """What a step that has not passed means."""
+    failed = outcome is Outcome.FAILED
+    if name is StepName.FRESHNESS and about.vouched and not failed:
+        return
+    if not failed and name in found.policy.may_be_impossible:
+        return  # not asked for: what was checked beside it stands
+    match name:
+        case StepName.REVOCATION if failed:
+            found.worse(HARDWARE, 96)
+            found.worse(IDENTITY, 96)
+        case StepName.REVOCATION:
+            found.not_checked(HARDWARE, "revocation")
+        case StepName.COLLATERAL:
+            # Expired or unsound collateral is no better than none, and never excused.
+            found.not_checked(HARDWARE, "collateral (failed)" if failed else "collateral")
+        case StepName.FRESHNESS:
+            found.not_checked(IDENTITY, "freshness (failed)" if failed else "freshness")
 
 
 def _identity(claims: Claims, about: Circumstances, found: Finding) -> None:

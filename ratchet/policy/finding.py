@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -47,17 +48,17 @@ class Finding:
         if what not in self.policy.may_be_impossible and what not in self.barred:
             self.barred.append(what)
 
-    def bar_what_nobody_checked(self) -> None:
+    def bar_what_nobody_checked(self, vector: Mapping[str, int]) -> None:
         """A claim that stayed 0 without a word bars affirming: a check was forgotten."""
         if not self.barred:
-            vector = self.vector
-            self.barred.extend(claim for claim in CLAIMS if vector[claim] == 0 and claim not in self.unchecked)
+            self.barred.extend(claim for claim, value in vector.items() if value == 0 and claim not in self.unchecked)
 
     @property
     def vector(self) -> dict[str, int]:
         """AR4SI claim -> value. Of several checks the worst; 0 where one was not possible, or none was made."""
+        unchecked = self.unchecked
         found = {}
         for claim, values in self.outcomes.items():
-            worst = max(values, default=0)
-            found[claim] = worst if worst >= 32 or claim not in self.unchecked else 0
+            worst = max(values) if values else 0
+            found[claim] = worst if worst >= 32 or claim not in unchecked else 0
         return found

@@ -236,10 +236,10 @@ def _against_each_other(tee: Tee, claims: Claims, found: Finding) -> None:
     Lower ones are reasons without weight: the floor judges versions. One that is above what it cannot be above on sound
     firmware is a warning.
     """
-    versions = _numbers(claims.tcb)
+    versions = claims.tcb.get
     for pair, name, higher in _pairs(tee.name):
-        got, want = versions.get(name), versions.get(higher)
-        if got == want or got is None or want is None:
+        got, want = versions(name), versions(higher)
+        if got == want or not (isinstance(got, int) and isinstance(want, int)):
             continue
         if got < want:
             found.reasons.append(Reason(pair.code, name, got, want, tee.versions_source, pair.remedy))

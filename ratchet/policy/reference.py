@@ -162,6 +162,8 @@ def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executa
     """
     of_tee = [one for one in sets if one.tee == claims.tee]
     now = _judge(claims, of_tee, at)
+    if all(one.since is None and one.until is None for one in of_tee):
+        return now
     met = [one for one in of_tee if (one.since or one.until) and not one.unmet(claims)]
     edges = {edge for one in met for edge in (one.since, one.until) if edge is not None and edge > at}
     for edge in sorted(edges):

@@ -85,7 +85,7 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         revocation,
         signature,
         steps.binding(report, leaf) if other is None else steps.wrong_key(StepName.BINDING, VEK_SPEC, other),
-        steps.collateral(leaf, way, crls, at, steps.where(report, product)),
+        steps.collateral(report, product, leaf, way, crls, at),
         freshness.step(report.report_data, evidence.challenge, _REPORT_DATA_SPEC, evidence.key),
     )
     if proven and any(leaf is one for one in endorsed.leaves) and memo.get(endorsed.key) is not endorsed:

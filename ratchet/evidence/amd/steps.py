@@ -272,13 +272,22 @@ def _chip_faults(report: SnpReport, leaf: amd.Vek) -> Iterator[Reason]:
 
 
 def collateral(
-    leaf: amd.Vek | None, way: Path | NoPath | None, crls: tuple[Known, ...], at: datetime, where: str
+    report: SnpReport,
+    product: str | None,
+    leaf: amd.Vek | None,
+    way: Path | NoPath | None,
+    crls: tuple[Known, ...],
+    at: datetime,
 ) -> Step:
-    """Are certificates and lists at hand, and in force? `where`: how to get the endorsement key."""
+    """Are certificates and lists at hand, and in force?"""
     name, source = StepName.COLLATERAL, amd.CHAIN_SPEC
     if not isinstance(way, Path):
         want = "the ASK or ASVK, and the VCEK or VLEK"
-        remedy = f"fetch {amd.chain_url(leaf.product, leaf.kind)}, then `ratchet ingest` it" if leaf else where
+        remedy = (
+            f"fetch {amd.chain_url(leaf.product, leaf.kind)}, then `ratchet ingest` it"
+            if leaf
+            else where(report, product)
+        )
         why = Reason("chain_unproven", "amd", None, want, source, remedy)
         return Step(name, Outcome.NOT_POSSIBLE, "AMD's certificates are not at hand", source, (why,))
     stale = tuple(
