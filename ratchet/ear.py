@@ -36,7 +36,7 @@ from ratchet.policy.finding import IDENTITY
 from ratchet.policy.floor import Floor, IntelFloor, shortfalls
 from ratchet.policy.policy import Policy
 from ratchet.reason import Reason
-from ratchet.standing import Tier
+from ratchet.standing import Tier, lowered
 
 ISSUER = "urn:ratchet:verifier"
 """`iss` of every token."""
@@ -180,11 +180,11 @@ DEVELOPER = "https://github.com/ratchet-attest/ratchet"
 
 
 def answering(verdict: Verdict, proof: Proof) -> Verdict:
-    """The same verdict, not affirming unless the evidence holds the nonce.
+    """The same verdict, saying nothing good unless the evidence holds the nonce.
 
     A policy may believe evidence of unknown age, but a token says of this nonce that the evidence was made for it.
     """
-    if verdict.tier is not Tier.AFFIRMING or proof.outcome(StepName.FRESHNESS) is Outcome.PASSED:
+    if verdict.tier not in (Tier.AFFIRMING, Tier.WARNING) or proof.outcome(StepName.FRESHNESS) is Outcome.PASSED:
         return verdict
     vector, barred = {**verdict.vector, IDENTITY: 0}, (*verdict.barred, StepName.FRESHNESS.value)
     return replace(verdict, tier=Tier.NONE, vector=vector, barred=barred, trusted_until=None)
@@ -197,10 +197,9 @@ def held_down(verdict: Verdict, holds: Iterable[Mapping[str, Json]]) -> Verdict:
         verdict: of the evidence alone.
         holds: of the machine's standing (`ratchet.standing.Hold`), open critical alerts among them.
     """
-    worst, why = verdict.tier, list(verdict.reasons)
-    order = (Tier.AFFIRMING, Tier.NONE, Tier.WARNING, Tier.CONTRAINDICATED)
+    holds, why = tuple(holds), list(verdict.reasons)
+    worst = lowered(verdict.tier, [Tier(hold["tier"]) for hold in holds])
     for hold in holds:
-        worst = max(worst, Tier(hold["tier"]), key=order.index)
         remedy = f"`ratchet explain {hold['cause']}` shows the cause; the hold ends when that is gone"
         source = "docs/relying-parties.md"
         why.insert(0, Reason("machine_held", "standing", hold["code"], "no hold", source, remedy))

@@ -183,8 +183,11 @@ class PolicyStore(Protocol):
     def prove(self, done: Written, samples: Samples) -> Receipt | Drifted:
         """Read back, then evaluate the samples: refused what must be refused, passed what must pass."""
 
-    def refresh(self) -> None:
-        """Bring up to date what it holds beside the policy, such as the keys of tokens."""
+    def refresh(self, expected: str | None) -> None:
+        """Bring up to date what it holds beside the policy, such as the keys of tokens.
+
+        Only where it holds revision `expected`, which we wrote last: what somebody put in its place stays as it is.
+        """
 
     def check(self, expected: str | None) -> Drifted | None:
         """Has somebody else written since revision `expected`? Read only."""

@@ -46,6 +46,10 @@ def tier_of(claim: int) -> Tier:
     return Tier.WARNING if size < 96 else Tier.CONTRAINDICATED
 
 
+MASKED = "masked:"
+"""What the identity of a machine begins with that proves none: its sender's name for it follows. What is not proven at
+all stays under `hint:` and that name, so that nothing which anybody sends under it is held against the machine."""
+
 ROLLED_BACK = "firmware_rolled_back"
 REVOKED = "certificate_revoked"
 STRANGER = "machine_unknown"
@@ -152,7 +156,7 @@ class Standing:
     """What is known of one machine.
 
     Attributes:
-        tenant, identity: who; `identity` is `chip:…`, `ppid:…`, or `hint:…` where nothing stronger was ever proven.
+        tenant, identity: who; `identity` is `chip:…`, `ppid:…`, or `masked:…` of one that proves none.
         hint, region, workload: as its latest proven evidence was sent.
         tee, family: of that evidence.
         tier: now; the worst of its live guests, lowered by `holds`.
@@ -362,6 +366,17 @@ def revoke(standing: Standing, signal: Mapping[str, Json]) -> Standing:
     return _judged(told, at, standing)
 
 
+def end(standing: Standing, signal: Mapping[str, Json]) -> Standing:
+    """What is known without the word that came of this evidence, where the machine has proved itself since.
+
+    Nothing changes where no guest's word came of it, or it is all that is known.
+    """
+    left = {name: guest for name, guest in standing.guests.items() if guest.evidence != signal["evidence"]}
+    if not left or len(left) == len(standing.guests):
+        return standing
+    return _judged(replace(standing, guests=left), parse_time(signal["time"]), standing)
+
+
 def withdraw(standing: Standing, signal: Mapping[str, Json]) -> Standing:
     """What is known once evidence that was judged again is proven no longer: the word that came of it is void.
 
@@ -428,7 +443,7 @@ def _judged(standing: Standing, at: datetime, before: Standing | None) -> Standi
         proven = word.tier if word.trusted_until is None else Tier.NONE
         if word.trusted_until is not None and word.tier is not Tier.NONE:
             lapsed_at = standing.lapsed_at or at
-    tier = _lowered(proven, standing.holds)
+    tier = lowered(proven, [hold.tier for hold in standing.holds])
     until = max((g.trusted_until for g in live.values() if g.tier is proven and g.trusted_until), default=None)
     since = before.since if before is not None and before.tier is tier else at
     return replace(
@@ -441,9 +456,9 @@ def _judged(standing: Standing, at: datetime, before: Standing | None) -> Standi
     )
 
 
-def _lowered(proven: Tier, holds: Iterable[Hold]) -> Tier:
+def lowered(proven: Tier, holds: Iterable[Tier]) -> Tier:
     """A hold takes trust away and gives none: where nothing is proven any more, a warning would say too much."""
-    tier = max((proven, *[hold.tier for hold in holds]), key=_BADNESS.__getitem__)
+    tier = max((proven, *holds), key=_BADNESS.__getitem__)
     return proven if proven is Tier.NONE and tier is Tier.WARNING else tier
 
 

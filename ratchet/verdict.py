@@ -10,6 +10,7 @@ from ratchet import __version__
 from ratchet.event import Event, Json, stamp
 from ratchet.evidence import Evidence, Outcome, Proof, StepName, replay_key
 from ratchet.policy.appraise import Recognition, Verdict
+from ratchet.standing import MASKED
 
 _DEVELOPER = "https://github.com/ratchet-attest/ratchet"
 """`ear_verifier_id.developer` (draft-ietf-rats-ear, 3.1)."""
@@ -64,8 +65,11 @@ def identity_of(proof: Proof, hint: Mapping[str, Json], *, fresh: bool) -> tuple
     Evidence of unknown age names none: anybody may have taken it from the machine that made it.
     """
     claims = proof.claims
-    if fresh and claims is not None and claims.platform is not None and (proof.genuine or proof.revoked):
-        return claims.platform, False
+    if fresh and claims is not None and (proof.genuine or proof.revoked):
+        if claims.platform is not None:
+            return claims.platform, False
+        if proof.genuine:
+            return f"{MASKED}{hint['name']}", True
     return f"hint:{hint['name']}", True
 
 
@@ -75,7 +79,7 @@ def told(judged: Judged, proof: Proof, verdict: Verdict) -> dict[str, Json]:
     fresh = is_fresh(proof, vouched=judged.vouched)
     identity, weak = identity_of(proof, judged.hint, fresh=fresh)
     if judged.identity is not None:
-        identity, weak = judged.identity, judged.identity.startswith("hint:")
+        identity, weak = judged.identity, judged.identity.startswith(("hint:", MASKED))
     proven = proof.to_data()
     return {
         "evidence": judged.event,

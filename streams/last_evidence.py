@@ -6,10 +6,11 @@ each round takes a bounded part, so that no round stalls; in order of time and p
 What is concluded again as it was before is not told again.
 
 State (a place is `last/…` or `sender/…`):
-- `last/<tenant>/<identity>/<guest>` -> the last fresh genuine evidence of a guest: {event, data, late, judged,
-  revision, verdict, outcome, tier, identity, family, tee, root, broken, platform, crls, ends}. At most `MAX_GUESTS` of
-  a machine; of guests that were silent for `GUEST_KEPT` only the last to speak. About 1,000 bytes each, and the labels
-  of its hint.
+- `last/<tenant>/<identity>/<guest>/<source>` -> the last fresh genuine evidence of a guest from one source, so that
+  what another sends in its name, a replay for example, takes nothing's place: {event, data, late, judged, revision,
+  verdict, outcome, tier, until, identity, family, tee, root, broken, platform, crls, ends}. At most `MAX_GUESTS` of a
+  machine; of those that nobody believes any more only the last to speak. About 1,000 bytes each, and the labels of its
+  hint.
 - `sender/<tenant>/<source>/<name>` -> the last evidence that came from a source under a name and proved nothing of a
   machine, with what is missing: the same, and {row}. At most `MAX_SENDERS` of a source, so that none displaces what
   another sent; 4,000 bytes each at most. Gone when fresh genuine evidence comes from the source under the name.
@@ -35,7 +36,8 @@ MAX_GUESTS = 64
 """Of one machine, as in `ratchet.standing`."""
 
 GUEST_KEPT = timedelta(days=2)
-"""For how long a guest that is silent is kept beside others of its machine: by then its word counts no longer."""
+"""For how long a guest that is silent is kept at least, beside others of its machine; longer, where the policy believes
+it for longer."""
 
 MAX_SENDERS = 2048
 """Names of one source; those heard of longest ago make room."""
@@ -89,6 +91,7 @@ def remember(
     crls: Iterable[str],
     *,
     ends: datetime | None,
+    believed: timedelta,
     before: str | None,
 ) -> str:
     """Keep evidence that was just judged, if it is the last of its guest or sender: its place.
@@ -99,16 +102,18 @@ def remember(
         proof: of it.
         crls: keys of the revocation lists among the documents that were used.
         ends: when the first thing ends that the judgement rests on.
+        believed: for how long the policy believes a proof.
         before: its place until now, where it was judged again.
     """
     data, tenant = verdict.data, event.tenant
-    names = f"sender/{tenant}/{quote(event.source, safe='')}/"
+    source = quote(event.source, safe="")
+    names = f"sender/{tenant}/{source}/"
     waits = names + data["hint"]["name"]
     proved = bool(data["fresh"] and data["genuine"])
     if before is not None and before.startswith("last/"):
         place = before  # what it proved once, it still speaks of
     elif proved:
-        place = f"{_machine(tenant, verdict.subject)}{_guest(data)}"
+        place = f"{_machine(tenant, verdict.subject)}{_guest(data)}/{source}"
     else:
         place = waits
     if before is not None and before != place:
@@ -120,7 +125,7 @@ def remember(
         _unschedule(state, place, kept)
     asked = proof.outcome(StepName.REVOCATION) is not Outcome.NOT_POSSIBLE
     broken = _broken(proof)
-    if broken or (ends is not None and ends < verdict.time):
+    if broken:
         ends = None
     entry: dict[str, Json] = {
         "event": {"id": event.id, "source": event.source, "subject": event.subject, "time": stamp(event.time)},
@@ -131,6 +136,7 @@ def remember(
         "verdict": verdict.id,
         "outcome": outcome(data),
         "tier": data["tier"],
+        "until": data["trusted_until"],
         "identity": verdict.subject,
         "family": data["family"],
         "tee": data["tee"],
@@ -146,8 +152,7 @@ def remember(
     if ends is not None:
         state.put(f"ends/{stamp(ends)}/{place}", True)
     if place.startswith("last/"):
-        if kept is None:
-            _make_room(state, _machine(tenant, verdict.subject), place, event.time)
+        _make_room(state, place.rsplit("/", 2)[0] + "/", place, event.time - max(GUEST_KEPT, believed))
         sender = state.get(waits)
         if sender is not None and _order(sender) <= _order(entry):
             forget(state, waits)
@@ -294,9 +299,10 @@ def _unschedule(state: State, place: str, entry: Mapping[str, Json]) -> None:
         state.delete(f"ends/{entry['ends']}/{place}")
 
 
-def _make_room(state: State, prefix: str, newest: str, at: datetime) -> None:
+def _make_room(state: State, prefix: str, newest: str, old: datetime) -> None:
     others = sorted((_order(entry), place) for place, entry in state.scan(prefix) if place != newest)
-    silent = [place for (when, _), place in others if parse_time(when) < at - GUEST_KEPT]
+    last = max(_order(entry) for _, entry in state.scan(prefix))
+    silent = [place for order, place in others if parse_time(order[0]) < old and order != last]
     for place in silent + [place for _, place in others if place not in silent][: -(MAX_GUESTS - 1)]:
         forget(state, place)
 

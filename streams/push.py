@@ -258,7 +258,7 @@ class Push:
         held = _held(state, store.name)
         tenant = held["tenant"] or tick.tenant
         try:
-            store.refresh()
+            store.refresh(held["revision"])
             drift = store.check(held["revision"])
         except Unreachable as why:
             return self._away(store.name, why, tenant, tick.time, state)

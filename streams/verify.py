@@ -182,8 +182,7 @@ class Verify:
         last_evidence.queue(state, last_evidence.ended(state, event.time), event.id, event.time)
         anchors = sorted(digest(root.der) for root in self._roots)
         if state.get("anchors") != anchors:
-            if state.get("anchors") is not None:
-                last_evidence.queue(state, last_evidence.everybody(state), event.id, event.time)
+            last_evidence.queue(state, last_evidence.everybody(state), event.id, event.time)
             state.put("anchors", anchors)
 
     def _policy_of(self, tenant: str, state: State) -> Policy:
@@ -211,13 +210,16 @@ class Verify:
         """A verdict where it is another than before; what comes out the same is not told twice.
 
         Nor is that evidence is too old by now, but for what newly disqualifies its machine: trust in it has lapsed.
+        What was told to be trusted for longer than the policy would say today has not.
         """
         told = self._judge(Record(-1, "evidence", due.event), state, collateral, due.entry["late"], due)
         if told[0] != "verdicts":
             return [told]
         data = told[1].data
         believed = timedelta(seconds=self._policy_of(told[1].tenant, state).trusted_for)
-        if due.identity is not None and due.event.time + believed <= due.at:
+        told_until = due.entry["until"]
+        lapsed = due.event.time + believed <= due.at and (told_until is None or parse_time(told_until) <= due.at)
+        if due.identity is not None and lapsed:
             disqualified = data["tier"] == Tier.CONTRAINDICATED and not last_evidence.is_accused(data)
             return [told] if disqualified and due.entry["tier"] != Tier.CONTRAINDICATED else []
         return [] if last_evidence.outcome(data) == due.entry["outcome"] else [told]
@@ -263,6 +265,7 @@ class Verify:
             proof,
             crls,
             ends=_ends(proof, verdict, about, policy),
+            believed=timedelta(seconds=policy.trusted_for),
             before=due.place if due else None,
         )
         changed = state.get("changed")
@@ -294,7 +297,8 @@ def _ends(proof: Proof, verdict: Verdict, about: Circumstances, policy: Policy) 
     """When the first thing ends that the judgement rests on, other than that evidence is believed for a time."""
     believed = about.received + timedelta(seconds=policy.trusted_for)
     sooner = verdict.trusted_until if verdict.trusted_until is not None and verdict.trusted_until < believed else None
-    return min([end for end in (proof.valid_until, sooner, verdict.turns) if end is not None], default=None)
+    ends = (proof.valid_until, sooner, verdict.turns)
+    return min([end for end in ends if end is not None and end >= verdict.at], default=None)
 
 
 def _wanted(event: Event, want: Json) -> str:

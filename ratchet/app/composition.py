@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -160,6 +160,16 @@ def stores(place: Home) -> Sequence[PolicyStore]:
         ) from error
     except Unreachable as error:
         raise Fault("store", str(error), "fix that, then start again", Exit.UNREACHABLE) from error
+
+
+def held(place: Home) -> Iterator[tuple[PolicyStore, str | None]]:
+    """The stores, each with the revision that we wrote last; nothing where nothing was written yet."""
+    if not place.database_path.is_file():
+        return
+    with closing(place.database()) as database:
+        pushed = database.state("push")
+    for store in stores(place):
+        yield store, (pushed.get(f"store/{store.name}") or {"revision": None})["revision"]
 
 
 def _head(place: Home) -> Callable[[], str | None]:

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show them, after rotating where that was asked."""
-    from ratchet.app.composition import stores
+    from ratchet.app.composition import held
     from ratchet.app.relying import ear_keys
     from ratchet.app.running import now
 
@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     keys = ear_keys(place)
     if args.action == "rotate":
         keys.replace_all(at) if args.compromised else keys.rotate(at)
-        for store in stores(place):
-            store.refresh()
+        for store, revision in held(place):
+            store.refresh(revision)
     signer = keys.signer(at).id
     published = keys.jwks(at)
     if args.json:

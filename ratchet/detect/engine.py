@@ -12,7 +12,8 @@ Who may change what, by what is proven of a signal:
 | genuine, of unknown age | | | its sender |
 | not proven | | | its sender |
 | the bytes of fresh evidence once more | | | its sender: a replay, and nothing else |
-| genuine and fresh, judged again | | standing; holds of recognition and revocation | the machine |
+| genuine and fresh, judged again | used up, if not yet | standing; holds of recognition and revocation | the machine |
+| a replay, judged again | | | |
 """
 
 from __future__ import annotations
@@ -102,17 +103,12 @@ class Correlator:
     # Signals
 
     def _first(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
-        tenant = signal["tenant"]
-        # By its bytes too: others' certificates beside them are no other evidence, and then it is not proven again.
-        keys = sorted({f"blob/{tenant}/{signal['blob']}", f"replay/{tenant}/{signal['replay_key']}"})
-        first = next((seen for key in keys if (seen := memory.get(key)) is not None), None)
+        first = _first_use(memory, signal)
         if first is not None:
             return self._replayed(memory, signal, at, first)
         revoked = _revoked(signal)
         if signal["fresh"] and (signal["genuine"] or revoked):
-            # Of what is not known to be new nobody can say that it was sent before.
-            for key in keys:
-                memory.put(key, [signal["evidence"], signal["time"], signal["hint"]])
+            _use_up(memory, signal)
             if revoked:
                 return self._machines.revoked(memory, signal, at)
             return self._machines.proven(memory, signal, at)
@@ -133,6 +129,11 @@ class Correlator:
         return outputs
 
     def _judged_again(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
+        first = _first_use(memory, signal)
+        if first is not None and first[0] != signal["evidence"]:
+            return []  # a replay, and it stays one
+        if first is None and signal["fresh"] and (signal["genuine"] or _revoked(signal)):
+            _use_up(memory, signal)  # proved late: who sends it once more replays it
         if signal["fresh"] and signal["genuine"]:
             return self._machines.judged_again(memory, signal, at)
         if signal["fresh"] and _revoked(signal):
@@ -141,7 +142,9 @@ class Correlator:
         identity = self._machines.unproven_again(memory, signal)
         if identity is None and not signal["genuine"]:
             return []  # it was unproven before, and said so then
-        outputs = self._of_sender(memory, signal, at)
+        accused = not signal["genuine"] and bool(set(signal.get("failed") or ()) & ACCUSING)
+        # What was proven once is no forgery now: what it was proven by is gone (a trust anchor, a certificate's time).
+        outputs = [] if identity is not None and accused else self._of_sender(memory, signal, at)
         return self._settled(memory, outputs, at, *([(signal["tenant"], identity)] if identity else ()))
 
     def _of_sender(self, memory: Memory, signal: Signal, at: datetime) -> list[Event]:
@@ -163,6 +166,23 @@ class Correlator:
         outputs = found(self._raising, memory, signal, at, seen, subject=subject, ends=ends)
         sender_limit.count(memory, signal, at, outputs)
         return outputs
+
+
+def _keys(signal: Signal) -> list[str]:
+    """By its bytes too: others' certificates beside them are no other evidence, and then it is not proven again."""
+    tenant = signal["tenant"]
+    return sorted({f"blob/{tenant}/{signal['blob']}", f"replay/{tenant}/{signal['replay_key']}"})
+
+
+def _first_use(memory: Memory, signal: Signal) -> Sequence[str] | None:
+    """Which evidence brought these signed bytes first, when, and from whom; None where none did."""
+    return next((seen for key in _keys(signal) if (seen := memory.get(key)) is not None), None)
+
+
+def _use_up(memory: Memory, signal: Signal) -> None:
+    """Only of fresh evidence that proved something: of others nobody can say that they were sent before."""
+    for key in _keys(signal):
+        memory.put(key, [signal["evidence"], signal["time"], signal["hint"]])
 
 
 def _revoked(signal: Signal) -> bool:

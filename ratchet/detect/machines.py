@@ -31,7 +31,7 @@ from ratchet.event import Event, Json, parse_time, stamp
 from ratchet.guest import guest_of
 from ratchet.policy.circumstances import Recognition
 from ratchet.reason import Reason
-from ratchet.standing import Standing, Tier
+from ratchet.standing import MASKED, Standing, Tier
 
 LAPSE = "lapse"
 """Kind of the due entry at which a standing's next word ends."""
@@ -125,6 +125,11 @@ class Machines:
         """The vendor vouches no longer for this machine: it loses its standing now, not when that would have ended."""
         tenant, identity = signal["tenant"], signal["subject"]
         before = memory.get(_standing(tenant, identity))
+        if before and signal["rejudged"] and parse_time(signal["received"]) < Standing.from_data(before).seen:
+            # It has proved itself since, by evidence that is judged by itself: only this word ends.
+            now = standings.end(Standing.from_data(before), signal)
+            self._remember(memory, now, _known(memory, tenant, identity))
+            return []
         if before:
             standing = Standing.from_data(before)
             now = standings.revoke(standing, signal)
@@ -142,7 +147,7 @@ class Machines:
             The machine that it had spoken for; None where it counted for none.
         """
         claims = signal["proof"]["claims"] or {}
-        named = dict.fromkeys((signal["subject"], claims.get("platform"), f"hint:{signal['hint']}"))
+        named = dict.fromkeys((signal["subject"], claims.get("platform"), f"{MASKED}{signal['hint']}"))
         for identity in map(str, filter(None, named)):
             before = memory.get(_standing(signal["tenant"], identity))
             if before is None:

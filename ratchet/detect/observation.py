@@ -15,7 +15,7 @@ from ratchet.detect.firmware import Regression
 from ratchet.detect.sigma import options
 from ratchet.detect.sigma.reach import Shape, Type
 from ratchet.event import Event, Json, stamp
-from ratchet.standing import Standing, Tier
+from ratchet.standing import MASKED, Standing, Tier
 
 Observation = dict[str, Json]
 Signal = Mapping[str, Json]
@@ -56,7 +56,7 @@ FIELDS: Mapping[str, str] = {
     "event.category": "`host`, or `configuration` for stores and floors",
     "event.outcome": "`success`, `failure` or `unknown`",
     "organization.id": "tenant",
-    "host.id": "machine identity: `chip:…`, `ppid:…`, `platform:…`, or `hint:…` where nothing is proven",
+    "host.id": "machine identity: `chip:…`, `ppid:…`, `platform:…`, `masked:…`, or `hint:…` where nothing is proven",
     "host.name": "who the sender says it is",
     "cloud.region": "as sent",
     "service.name": "workload, as sent",
@@ -252,7 +252,7 @@ def of_standing(standing: Standing, action: str, at: str) -> Observation:
         "attestation.recognition": standing.recognition,
         "attestation.measurement": standing.measurement,
         "attestation.tcb_status": standing.tcb_status,
-        "attestation.weak": standing.identity.startswith("hint:"),
+        "attestation.weak": standing.identity.startswith(MASKED),
         "attestation.root": standing.root,
         "attestation.simulated": standing.simulated,
         "attestation.evidence": standing.evidence,

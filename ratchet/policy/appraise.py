@@ -193,7 +193,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         policy=policy.hash,
         reference=what_runs.set,
         in_grace=found.until is not None,
-        turns=what_runs.turns,
+        turns=what_runs.turns[0][0] if what_runs.turns else None,
     )
 
 
@@ -221,11 +221,17 @@ def _merged(found: Finding, vector: Mapping[str, int]) -> Tier:
 
 
 def _turns_worse(what_runs: Executables, policy: Policy) -> datetime | None:
-    """When a window of reference values opens or ends that makes the tier another, and not affirming."""
-    if what_runs.turns_to is None or (what_runs.turns_to == 0 and "executables" in policy.may_be_impossible):
-        return None
-    then = tier_of(what_runs.turns_to)
-    return what_runs.turns if then not in (Tier.AFFIRMING, tier_of(what_runs.value)) else None
+    """When windows of reference values first make a worse tier of it than now."""
+    now = _tier_of_executables(what_runs.value, policy)
+    for when, value in what_runs.turns:
+        then = _tier_of_executables(value, policy)
+        if then not in (Tier.AFFIRMING, now):
+            return when
+    return None
+
+
+def _tier_of_executables(value: int, policy: Policy) -> Tier:
+    return Tier.AFFIRMING if value == 0 and "executables" in policy.may_be_impossible else tier_of(value)
 
 
 def _over(proof: Proof, at: datetime) -> Reason:

@@ -126,7 +126,9 @@ def recognise(register: Register, asked: Asked, rules: Rules, *, opened: datetim
     if register.get(f"retired/{tenant}/{identity}") is not None:
         return Recognition.STRANGER
     key = f"enrolled/{tenant}/{identity}"
-    if register.get(key) is None and rules.required:
+    if not rules.required:
+        return Recognition.OURS  # nobody is put on the list by it: once it is asked for, strangers are not on it
+    if register.get(key) is None:
         holder = _holder(register, asked, recently)
         if holder is not None:
             return _waits(register, asked, Recognition.MOVED, holder)

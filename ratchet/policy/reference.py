@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
 from ratchet.event import Json, parse_time, stamp
@@ -34,6 +34,9 @@ STATES: Mapping[str, int] = {KNOWN: 2, CLOSING: 32, CONTRAINDICATED: 96}
 """State of a set -> the best that it makes of executables (AR4SI)."""
 
 SOURCE = "draft-ietf-rats-ar4si-09, 2.3.2 (executables)"
+
+MAX_TURNS = 16
+"""Changes by windows that are looked ahead to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,16 +143,15 @@ def _time(value: Json) -> datetime | None:
 
 
 class Executables(NamedTuple):
-    """What became of it: AR4SI's value, which set it is of, why, and when windows next make another value of it.
+    """What became of it: AR4SI's value, which set it is of, why, and when windows make other values of it.
 
-    `turns` and `turns_to`: the moment and the value then; None where windows change nothing any more.
+    `turns`: (moment, value from then on), in order, at most `MAX_TURNS`.
     """
 
     value: int
     set: str | None
     reasons: tuple[Reason, ...]
-    turns: datetime | None = None
-    turns_to: int | None = None
+    turns: tuple[tuple[datetime, int], ...] = ()
 
 
 def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executables:
@@ -164,13 +166,50 @@ def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executa
     now = _judge(claims, of_tee, at)
     if all(one.since is None and one.until is None for one in of_tee):
         return now
-    met = [one for one in of_tee if (one.since or one.until) and not one.unmet(claims)]
-    edges = {edge for one in met for edge in (one.since, one.until) if edge is not None and edge > at}
-    for edge in sorted(edges):
-        then = _judge(claims, of_tee, edge).value
-        if then != now.value:
-            return now._replace(turns=edge, turns_to=then)
-    return now
+    met = [one for one in of_tee if not one.unmet(claims)]
+    edges = {edge for one in met for edge in (one.since, one.until) if edge is not None}
+    turns: list[tuple[datetime, int]] = []
+    value = now.value
+    for edge in sorted(edge for edge in edges | set(_flips(of_tee)) if edge > at):
+        then = _value([one for one in met if one.in_force(edge)], any(one.in_force(edge) for one in of_tee))
+        if then != value:
+            turns.append((edge, then))
+            value = then
+        if len(turns) == MAX_TURNS:
+            break
+    return now._replace(turns=tuple(turns))
+
+
+def _flips(sets: list[ReferenceSet]) -> list[datetime]:
+    """When the first of several sets opens, and when the last that is open ends: whether any speaks at all changes."""
+    if any(one.since is None and one.until is None for one in sets):
+        return []
+    steps = sorted(
+        [(one.since or _EVER[0], 1) for one in sets] + [(one.until or _EVER[1], -1) for one in sets],
+        key=lambda step: (step[0], -step[1]),
+    )
+    found, open_ = [], 0
+    for when, change in steps:
+        if open_ + change == 0 or open_ == 0:
+            found.append(when)
+        open_ += change
+    return [when for when in found if when not in _EVER]
+
+
+_EVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+def _value(met: list[ReferenceSet], judged: bool) -> int:
+    """AR4SI's value, of the sets that evidence is of; `judged`: is any set in force?"""
+    if any(one.state == CONTRAINDICATED for one in met):
+        return STATES[CONTRAINDICATED]
+    whole = [one for one in met if not one.open_boot_claims]
+    known = [one for one in whole if one.state == KNOWN]
+    if known:
+        return 2 if any(one.judges_run_time for one in known) else 3
+    if any(one.state == CLOSING for one in whole):
+        return STATES[CLOSING]
+    return 0 if met or not judged else 33
 
 
 def _judge(claims: Claims, of_tee: list[ReferenceSet], at: datetime) -> Executables:

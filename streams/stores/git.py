@@ -140,7 +140,7 @@ class GitStore:
             return Drifted(self._name, change, done.revision, head, "the commit does not hold the files of its change")
         return prove(self._name, self._prover, Policy(done.revision, served(files)), done, samples)
 
-    def refresh(self) -> None:
+    def refresh(self, expected: str | None) -> None:
         """A commit holds the policy and nothing beside it."""
 
     def check(self, expected: str | None) -> Drifted | None:

@@ -115,10 +115,11 @@ class OpaStore:
             configure(self._path.parent, self._key)
         return Written(self._name, plan.intent, plan.base, target)
 
-    def refresh(self) -> None:
+    def refresh(self, expected: str | None) -> None:
         """Put the keys that are to be believed now into the bundle, where it has others.
 
-        A bundle that is not ours is left as it is: `check` says so.
+        A bundle that is not ours, or an older one that was put back, is left as it is, with the keys that it has:
+        `check` says so.
         """
         with self._writing():
             packed, keys = self._packed(), keys_file(self._keys())
@@ -127,6 +128,8 @@ class OpaStore:
             try:
                 found = opened(packed, self._key)
             except BadBundle:
+                return
+            if found.revision != expected:
                 return
             if found.files.get(KEYS) == keys:
                 self._published = (packed, keys)

@@ -294,6 +294,7 @@ class World:
         mrseam: bytes = b"\x5e" * 48,
         mrsignerseam: bytes = b"",
         trailing: bytes = b"",
+        mrtd: bytes = b"\xaa" * 48,
     ) -> bytes:
         """A quote of this world; what is given makes it differ from a genuine one."""
         data = (report_data if report_data is not None else CHALLENGE).ljust(64, b"\0")
@@ -303,7 +304,7 @@ class World:
         header += bytes.fromhex("939a7233f79c4ca9940a0db3957f0607") + bytes(20)
         if tdx:
             body = tee_tcb_svn.ljust(16, b"\0") + mrseam + mrsignerseam.ljust(48, b"\0") + bytes(8)
-            body += attributes.ljust(8, b"\0") + bytes(8) + b"\xaa" * 48 + bytes(48 * 7) + data
+            body += attributes.ljust(8, b"\0") + bytes(8) + mrtd + bytes(48 * 7) + data
             if version == 5 and tee_tcb_svn2 is not None:
                 body += tee_tcb_svn2.ljust(16, b"\0") + bytes(48)
         else:

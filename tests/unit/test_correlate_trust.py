@@ -372,8 +372,9 @@ def test_evidence_that_came_without_its_vcek_is_proven_when_that_is_ingested(wor
     [over] = world.hears(proven)
     assert (over.type, over.data["rule"]) == ("alert.resolved.v1", "endorsement-missing")
     assert standing(world)["tier"] == "affirming"
-    # and the same evidence sent once more is its first use
-    assert world.hears({**signal(at=NOON + 2 * HOUR), "blob": missing["blob"]}) == []
+    # and the same evidence sent once more is a replay of it
+    [alert] = world.hears({**signal(at=NOON + 2 * HOUR), "blob": missing["blob"]})
+    assert alert.data["rule"] == "evidence-replayed"
 
 
 # Freshness

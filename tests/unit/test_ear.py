@@ -212,6 +212,17 @@ def test_a_machine_that_is_held_gets_no_affirming_token(world: World, monkeypatc
     assert "alert-1" in answer.json()["reasons"][0]["remedy"]
 
 
+def test_a_token_for_a_nonce_that_the_evidence_does_not_hold_says_nothing_good(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = {"code": OPEN_ALERT, "cause": "alert-1", "since": "2026-05-01T00:00:00Z", "tier": "warning"}
+    known = {"tenant": "default", "recognition": "ours", "holds": [hold]}
+    monkeypatch.setattr("ratchet.app.relying.standing_of", lambda *_: known)
+    raw = world.vendor.report(report_data=(b"\x01" * 32).ljust(64, b"\0"))
+    answer = world.verdict(challenge="02" * 32, evidence=base64.b64encode(raw).decode())
+    assert answer.json()["status"] == "none"
+
+
 def test_a_verdict_is_reached_by_the_policy_that_the_verify_stage_judges_by(world: World) -> None:
     assert world.verdict().json()["status"] == "affirming"
     policy = configured_policy(world.place)

@@ -10,6 +10,7 @@ import json
 import os
 import tarfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from streams.stores.layout import KEYS, files_of, served
 from streams.stores.opa import OpaStore, configure
 from streams.stores.publish import app
 from streams.stores.rego import Decision, Policy, RegoInProcess
+from streams.stores.samples import OneKey
 
 NOTHING = Samples((), ())
 
@@ -339,6 +341,25 @@ class Serving:
 
     def revision(self) -> str | None:
         return self._revision
+
+
+def test_an_older_bundle_that_was_put_back_gets_no_new_keys(world: World) -> None:
+    """With today's keys the floors of yesterday would let today's tokens in, until somebody looks at the drift."""
+    signing = [OneKey()]
+    world.opa = OpaStore(
+        world.git, world.path, world.key, RegoInProcess(), keys=lambda: signing[0].jwks(datetime.now(UTC))
+    )
+    first = world.brought("c1", 24, None)
+    old = world.path.read_bytes()
+    second = world.brought("c2", 25, first.revision)
+    signing[0] = OneKey()
+    world.opa.refresh(second.revision)
+    assert world.path.read_bytes() != old
+    assert world.opa.check(second.revision) is None
+    world.path.write_bytes(old)
+    world.opa.refresh(second.revision)
+    assert world.path.read_bytes() == old
+    assert isinstance(world.opa.check(second.revision), Drifted)
 
 
 def test_an_opa_that_serves_something_else_is_drift(world: World) -> None:

@@ -124,7 +124,7 @@ class Scripted:
             return Drifted(self.name, done.intent.change, done.revision, done.revision, "sample 0 passed")
         return Receipt(self.name, done.intent.change, done.revision, len(samples.refuse), len(samples.admit), "proved")
 
-    def refresh(self) -> None:
+    def refresh(self, expected: str | None) -> None:
         self._called("refresh")
 
     def check(self, expected: str | None) -> Drifted | None:
