@@ -116,8 +116,8 @@ class Correlator:
 
     def _replayed(self, memory: Memory, signal: Signal, at: datetime, first: Sequence[str]) -> list[Event]:
         """Old evidence, however dressed, proves nothing now: it renews nothing, and tells only who sent it."""
-        evidence, time, sender = first
-        if evidence == signal["evidence"]:
+        evidence, time, sender, *waited = first
+        if evidence == signal["evidence"] or (waited and waited[0] == signal.get("sender")):
             return []
         seen = observed.of_signal(signal, observed.REPLAYED)
         seen["attestation.first_seen"], seen["attestation.first_sender"] = time, sender
@@ -133,7 +133,8 @@ class Correlator:
         if first is not None and first[0] != signal["evidence"]:
             return []  # a replay, and it stays one
         if first is None and signal["fresh"] and (signal["genuine"] or _revoked(signal)):
-            _use_up(memory, signal)  # proved late: who sends it once more replays it
+            # Proved late: whoever else sends it replays it. Its sender may have tried again until it was believed.
+            _use_up(memory, signal, waited=signal.get("sender"))
         if signal["fresh"] and signal["genuine"]:
             return self._machines.judged_again(memory, signal, at)
         if signal["fresh"] and _revoked(signal):
@@ -179,10 +180,14 @@ def _first_use(memory: Memory, signal: Signal) -> Sequence[str] | None:
     return next((seen for key in _keys(signal) if (seen := memory.get(key)) is not None), None)
 
 
-def _use_up(memory: Memory, signal: Signal) -> None:
-    """Only of fresh evidence that proved something: of others nobody can say that they were sent before."""
+def _use_up(memory: Memory, signal: Signal, waited: str | None = None) -> None:
+    """Only of fresh evidence that proved something: of others nobody can say that they were sent before.
+
+    Args:
+        waited: the source of evidence that waited to be proven, which may send it once more and proves nothing by it.
+    """
     for key in _keys(signal):
-        memory.put(key, [signal["evidence"], signal["time"], signal["hint"]])
+        memory.put(key, [signal["evidence"], signal["time"], signal["hint"], *([waited] if waited else [])])
 
 
 def _revoked(signal: Signal) -> bool:

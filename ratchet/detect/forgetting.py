@@ -23,7 +23,7 @@ def forget(memory: Memory, before: str | None, at: datetime) -> None:
         return
     old, over = stamp(at - REPLAYS), stamp(at - RESOLVED)
     for prefix in ("blob/", "replay/"):
-        for key, (_, time, _) in memory.scan(prefix):
+        for key, (_, time, *_) in memory.scan(prefix):
             if time < old:
                 memory.delete(key)
     for key, alert in memory.scan("alert/"):

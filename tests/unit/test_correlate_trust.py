@@ -365,16 +365,20 @@ def test_evidence_that_is_proven_no_longer_leaves_nothing(world: World) -> None:
 
 
 def test_evidence_that_came_without_its_vcek_is_proven_when_that_is_ingested(world: World) -> None:
-    missing = signal(genuine=False, failed=[], reasons=["no_endorsement_key"], tee="snp")
+    good = "/collectors/http/good"
+    missing = signal(genuine=False, failed=[], reasons=["no_endorsement_key"], tee="snp", sender=good)
     world.hears(missing)
     assert world.rules() == {"endorsement-missing"}
     proven = again(missing, NOON + HOUR, genuine=True, subject="chip:n01", instance="guest of n01", weak=False)
     [over] = world.hears(proven)
     assert (over.type, over.data["rule"]) == ("alert.resolved.v1", "endorsement-missing")
     assert standing(world)["tier"] == "affirming"
-    # and the same evidence sent once more is a replay of it
-    [alert] = world.hears({**signal(at=NOON + 2 * HOUR), "blob": missing["blob"]})
-    assert alert.data["rule"] == "evidence-replayed"
+    # its sender, who may have tried until it was believed, proves nothing more with it; anybody else replays it
+    before = standing(world)
+    once_more = {**signal(at=NOON + 2 * HOUR), "blob": missing["blob"]}
+    assert world.hears({**once_more, "sender": good}) == []
+    [alert] = world.hears({**once_more, "sender": "/collectors/http/other", "evidence": "e-other", "id": "v-other"})
+    assert (alert.data["rule"], standing(world)) == ("evidence-replayed", before)
 
 
 # Freshness
