@@ -6,7 +6,7 @@
 | `alert/<alert>` | data of the alert's latest event |
 | `open/<tenant>/<subject>` | rule -> its open alert: causes and guests that show it, said or not |
 | `known/<tenant>/<identity>` | firmware marks, and when the machine's due entries lie |
-| `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, name, who waited for its proof] |
+| `blob/<tenant>/<blob>` | the first event that brought these bytes: [evidence event, time, name, who waited for it] |
 | `replay/<tenant>/<replay key>` | the same, of evidence that was signed once, whatever unsigned bytes are around it |
 | `holds/<tenant>` | what the policy in force says of holds: code -> tier |
 | `burst/<rule>/<tenant>/<place>` | senders in trouble there: name -> [time, verdict event] |
