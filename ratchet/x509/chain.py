@@ -2,7 +2,8 @@
 
 A chain is a matter of bytes: `path` says whether one leads to a root, and between which times it may be believed.
 Whether it is believed now is asked of a `Path` afterwards, so nothing kept in a memo depends on the time. Signatures
-are checked by `cryptography` (OpenSSL) alone. `certificate` reads the bytes; its names are here too.
+are checked by `cryptography` (OpenSSL) alone; why it does not find the paths, too, is in docs/adr/0012-x509.md, case 7.
+`certificate` reads the bytes; its names are here too.
 """
 
 from __future__ import annotations

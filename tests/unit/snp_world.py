@@ -45,6 +45,17 @@ def ec_key(name: str) -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP384R1())
 
 
+_FOR_USERS_ONLY = x509.IssuingDistributionPoint(
+    full_name=None,
+    relative_name=None,
+    only_contains_user_certs=True,
+    only_contains_ca_certs=False,
+    only_some_reasons=None,
+    indirect_crl=False,
+    only_contains_attribute_certs=False,
+)
+
+
 def _name(common: str) -> x509.Name:
     return x509.Name(
         [
@@ -203,8 +214,7 @@ class World:
                 entry = entry.add_extension(odd, critical=False)
             builder = builder.add_revoked_certificate(entry.build())
         if critical:
-            odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.28"), b"\x30\x00")
-            builder = builder.add_extension(odd, critical=True)
+            builder = builder.add_extension(_FOR_USERS_ONLY, critical=True)
         crl = builder.sign(rsa_key(f"{self.house} {issuer}"), SHA384(), rsa_padding=_PSS)
         return _MADE.setdefault(what, crl.public_bytes(Encoding.DER))
 

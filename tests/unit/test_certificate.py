@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
-from datetime import UTC, datetime
+from functools import cache
 from itertools import permutations
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from cryptography.hazmat.primitives.hashes import SHA224, SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from ratchet.collateral.roots import BadRoot, root_from, vendor_roots
 from ratchet.x509 import der
 from ratchet.x509.anchor import Vendor
 from ratchet.x509.chain import (
+    Algorithm,
     BadCertificate,
     Certificate,
     NoPath,
@@ -38,6 +38,7 @@ from ratchet.x509.chain import (
 ROOT = certificate("root", "root", ca=True, path_length=1)
 CA = certificate("ca", "root", ca=True, path_length=0)
 LEAF = certificate("leaf", "ca", serial=99)
+NO_CA_BELOW_EXAMPLE = tlv(0x30, tlv(0xA1, tlv(0x30, tlv(0x82, b"example"))))  # name constraints (RFC 5280, 4.2.1.10)
 TRUSTED = (root_from("root", Vendor.INTEL, ROOT, "test", simulated=True),)
 
 
@@ -68,7 +69,8 @@ def test_a_certificate_is_read_as_another_reader_reads_it() -> None:
         assert ours.key == theirs.public_key()
         constraints = theirs.extensions.get_extension_for_class(x509.BasicConstraints).value
         assert (ours.is_ca, ours.path_length) == (constraints.ca, constraints.path_length)
-        assert set(ours.extensions) == {e.oid.dotted_string for e in theirs.extensions}
+        untyped = {e.oid.dotted_string for e in theirs.extensions if isinstance(e.value, x509.UnrecognizedExtension)}
+        assert set(ours.extensions) == untyped
         assert ours.key_id == theirs.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
@@ -84,7 +86,7 @@ def test_a_certificate_that_contradicts_itself_is_refused() -> None:
     at = LEAF.rindex(algorithm)
     with pytest.raises(BadCertificate, match="algorithms differ"):
         read_certificate(LEAF[:at] + oid("1.2.840.10045.4.3.3") + LEAF[at + len(algorithm) :])
-    with pytest.raises(BadCertificate, match="twice"):
+    with pytest.raises(BadCertificate, match="Duplicate"):
         read_certificate(LEAF.replace(oid("2.5.29.35"), oid("2.5.29.14")))
     with pytest.raises(BadCertificate, match="version"):
         read_certificate(LEAF.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"))
@@ -125,29 +127,57 @@ def test_keys_that_no_vendor_uses_are_refused(make: Any) -> None:
         read_certificate(raw)
 
 
-def test_rsa_pss_is_checked_with_its_own_parameters() -> None:
-    private = rsa.generate_private_key(65537, 2048)
-    for salt in (32, 48):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name_of("amd"))
-            .issuer_name(name_of("amd"))
-            .public_key(private.public_key())
-            .serial_number(1)
-            .not_valid_before(MADE)
-            .not_valid_after(NOW)
-            .add_extension(x509.BasicConstraints(True, None), critical=True)
-        )
-        signed = builder.sign(private, SHA384(), rsa_padding=padding.PSS(padding.MGF1(SHA384()), salt))
-        found = read_certificate(signed.public_bytes(Encoding.DER))
-        assert (found.algorithm.family, found.algorithm.salt) == ("rsa-pss", salt)
-        assert signed_by(found.key, found.algorithm, found.signature, found.tbs)
-        other = replace(found.algorithm, salt=80 - salt)
-        assert not signed_by(found.key, other, found.signature, found.tbs)
-        assert not signed_by(key("root").public_key(), found.algorithm, found.signature, found.tbs)
-    plain = builder.sign(private, SHA256())
+@cache
+def rsa_key(size: int = 2048) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, size)
+
+
+def signed_with_rsa(digest: Any, rsa_padding: Any, private: rsa.RSAPrivateKey | None = None) -> bytes:
+    private = private or rsa_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name_of("amd"))
+        .issuer_name(name_of("amd"))
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(MADE)
+        .not_valid_after(NOW)
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+    )
+    return builder.sign(private, digest, rsa_padding=rsa_padding).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize("digest", [SHA256(), SHA384(), SHA512()])
+@pytest.mark.parametrize("family", ["rsa-pss"])
+def test_rsa_is_checked_with_the_padding_and_hash_that_were_named(family: str, digest: Any) -> None:
+    size = digest.digest_size if family == "rsa-pss" else 0
+    pad = padding.PSS(padding.MGF1(digest), size) if size else padding.PKCS1v15()
+    found = read_certificate(signed_with_rsa(digest, pad))
+    assert (found.algorithm.family, found.algorithm.digest.name, found.algorithm.salt) == (family, digest.name, size)
+    assert signed_by(found.key, found.algorithm, found.signature, found.tbs)
+    root = root_from("amd", Vendor.AMD, found.der, "test", simulated=True)
+    assert isinstance(path(found, (), (root,)), Path)
+    assert not signed_by(found.key, found.algorithm, found.signature, found.tbs + b"\0")
+    for other in ("rsa-pss", "ecdsa"):
+        for hashed in (SHA256(), SHA384(), SHA512()):
+            algorithm = Algorithm(other, hashed, hashed.digest_size if other == "rsa-pss" else 0)
+            same = (other, hashed.name) == (family, digest.name)
+            assert signed_by(found.key, algorithm, found.signature, found.tbs) == same
+    assert not signed_by(key("root").public_key(), found.algorithm, found.signature, found.tbs)
+
+
+@pytest.mark.parametrize(
+    ("digest", "pad"),
+    [
+        (SHA384(), padding.PSS(padding.MGF1(SHA384()), 32)),
+        (SHA384(), padding.PSS(padding.MGF1(SHA256()), 48)),
+        (SHA224(), padding.PSS(padding.MGF1(SHA224()), 28)),
+        (SHA224(), padding.PKCS1v15()),
+    ],
+)
+def test_paddings_and_hashes_that_no_vendor_uses_are_refused(digest: Any, pad: Any) -> None:
     with pytest.raises(BadCertificate, match="algorithm"):
-        read_certificate(plain.public_bytes(Encoding.DER))
+        read_certificate(signed_with_rsa(digest, pad))
 
 
 # Linking.
@@ -200,7 +230,7 @@ def test_a_path_is_valid_while_all_of_it_is() -> None:
         ),
         (
             (CA,),
-            certificate("leaf", "ca", extensions=[("2.5.29.30", tlv(0x30, b""), True)]),
+            certificate("leaf", "ca", extensions=[("2.5.29.30", NO_CA_BELOW_EXAMPLE, True)]),
             "chain_critical_extension",
         ),
     ],
@@ -317,36 +347,6 @@ def test_whole_numbers_are_read_in_their_shortest_form_only(value: int) -> None:
     padded = tlv(2, (b"\0" if value >= 0 else b"\xff") + content)
     with pytest.raises(der.BadDer):
         der.integer(padded, der.element(padded, 0, len(padded)))
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=8), st.integers(0, 2), st.integers(0, 39))
-def test_object_identifiers_are_read_as_written(arcs: list[int], first: int, second: int) -> None:
-    dotted = ".".join(map(str, [first, second, *arcs]))
-    raw = oid(dotted)
-    assert der.oid(raw, der.element(raw, 0, len(raw))) == dotted
-
-
-@pytest.mark.parametrize(
-    ("tag", "text", "expected"),
-    [
-        (0x17, b"491231235959Z", datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)),
-        (0x17, b"500101000000Z", datetime(1950, 1, 1, tzinfo=UTC)),
-        (0x18, b"99991231235959Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
-        (0x17, b"4912312359Z", None),
-        (0x17, b"491331235959Z", None),
-        (0x18, b"20260101000000+0000", None),
-        (0x18, b"2026010100000-Z", None),
-        (0x04, b"20260101000000Z", None),
-    ],
-)
-def test_times_are_in_seconds_and_utc(tag: int, text: bytes, expected: datetime | None) -> None:
-    raw = tlv(tag, text)
-    if expected is None:
-        with pytest.raises(der.BadDer):
-            der.moment(raw, der.element(raw, 0, len(raw)))
-    else:
-        assert der.moment(raw, der.element(raw, 0, len(raw))) == expected
 
 
 # Bad input.
