@@ -73,7 +73,7 @@ class Algorithm:
     """How something is signed.
 
     Attributes:
-        family: `ecdsa` (FIPS 186-5, 6) or `rsa-pss` (RFC 8017, 8.1).
+        family: `ecdsa` (FIPS 186-5, 6), `rsa-pss` (RFC 8017, 8.1) or `rsa-pkcs1` (RFC 8017, 8.2).
         digest: the hash.
         salt: bytes of salt, for `rsa-pss`.
     """
@@ -181,8 +181,8 @@ class RevocationList:
 def _identifiers() -> dict[bytes, Algorithm]:
     """The content of each algorithm identifier that vendors use, which DER writes in one way only.
 
-    ECDSA: RFC 5758, 3.2, without parameters. PSS: RFC 4055, 3.1, one hash for message and mask, as many bytes of salt
-    as it has, and the trailer left out (as DER has it) or given, as AMD does.
+    ECDSA: RFC 5758, 3.2, without parameters. PKCS #1 v1.5: RFC 4055, 5, with NULL. PSS: RFC 4055, 3.1, one hash for
+    message and mask, as many bytes of salt as it has, and the trailer left out (as DER has it) or given, as AMD does.
     """
     found: dict[bytes, Algorithm] = {}
     sha2: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
@@ -191,6 +191,7 @@ def _identifiers() -> dict[bytes, Algorithm]:
         named = f"300d06096086480165030402{1 + i:02x}0500"
         pss = f"a00f{named}a11c301a06092a864886f70d010108{named}a2030201{size:02x}"
         found[bytes.fromhex(f"06082a8648ce3d0403{2 + i:02x}")] = Algorithm("ecdsa", digest)
+        found[bytes.fromhex(f"06092a864886f70d0101{11 + i:02x}0500")] = Algorithm("rsa-pkcs1", digest)
         for parameters in (f"3034{pss}", f"3039{pss}a303020101"):
             found[bytes.fromhex(f"06092a864886f70d01010a{parameters}")] = Algorithm("rsa-pss", digest, size)
     return found

@@ -28,6 +28,7 @@ from ratchet.x509.certificate import (
     pem_blocks,
     read_certificate,
     read_crl,
+    usable,
 )
 
 __all__ = [
@@ -176,17 +177,24 @@ def as_der(signature: bytes) -> bytes:
 
 
 def signed_by(key: PublicKey, algorithm: Algorithm, signature: bytes, message: bytes) -> bool:
-    """Does the signature hold? A key of another family than the algorithm's gives no."""
+    """Does the signature hold? A key of another family than the algorithm's gives no, as does an RSA key out of bounds.
+
+    ECDSA: FIPS 186-5, 6.4. RSA: RFC 8017, 8.1 (PSS) and 8.2 (PKCS #1 v1.5).
+    """
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             if algorithm.family != "ecdsa":
                 return False
             key.verify(signature, message, ec.ECDSA(algorithm.digest))
-        else:
-            if algorithm.family != "rsa-pss":
-                return False
+        elif usable(key) is None:
+            return False
+        elif algorithm.family == "rsa-pss":
             pss = padding.PSS(mgf=padding.MGF1(algorithm.digest), salt_length=algorithm.salt)
             key.verify(signature, message, pss, algorithm.digest)
+        elif algorithm.family == "rsa-pkcs1":
+            key.verify(signature, message, padding.PKCS1v15(), algorithm.digest)
+        else:
+            return False
     except InvalidSignature:
         return False
     return True

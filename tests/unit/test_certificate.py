@@ -148,7 +148,7 @@ def signed_with_rsa(digest: Any, rsa_padding: Any, private: rsa.RSAPrivateKey | 
 
 
 @pytest.mark.parametrize("digest", [SHA256(), SHA384(), SHA512()])
-@pytest.mark.parametrize("family", ["rsa-pss"])
+@pytest.mark.parametrize("family", ["rsa-pss", "rsa-pkcs1"])
 def test_rsa_is_checked_with_the_padding_and_hash_that_were_named(family: str, digest: Any) -> None:
     size = digest.digest_size if family == "rsa-pss" else 0
     pad = padding.PSS(padding.MGF1(digest), size) if size else padding.PKCS1v15()
@@ -158,7 +158,7 @@ def test_rsa_is_checked_with_the_padding_and_hash_that_were_named(family: str, d
     root = root_from("amd", Vendor.AMD, found.der, "test", simulated=True)
     assert isinstance(path(found, (), (root,)), Path)
     assert not signed_by(found.key, found.algorithm, found.signature, found.tbs + b"\0")
-    for other in ("rsa-pss", "ecdsa"):
+    for other in ("rsa-pss", "rsa-pkcs1", "ecdsa"):
         for hashed in (SHA256(), SHA384(), SHA512()):
             algorithm = Algorithm(other, hashed, hashed.digest_size if other == "rsa-pss" else 0)
             same = (other, hashed.name) == (family, digest.name)
@@ -178,6 +178,21 @@ def test_rsa_is_checked_with_the_padding_and_hash_that_were_named(family: str, d
 def test_paddings_and_hashes_that_no_vendor_uses_are_refused(digest: Any, pad: Any) -> None:
     with pytest.raises(BadCertificate, match="algorithm"):
         read_certificate(signed_with_rsa(digest, pad))
+
+
+def test_rsa_keys_out_of_bounds_are_refused_wherever_they_come_from() -> None:
+    """A token's key comes from no certificate: the rule is held where signatures are checked, too."""
+    pkcs1 = Algorithm("rsa-pkcs1", SHA256())
+    for size in (1024, 4224):
+        private = rsa_key(size)
+        with pytest.raises(BadCertificate, match="kind or size"):
+            read_certificate(signed_with_rsa(SHA256(), padding.PKCS1v15(), private))
+        signature = private.sign(b"token", padding.PKCS1v15(), SHA256())
+        assert not signed_by(private.public_key(), pkcs1, signature, b"token")
+    three = rsa.generate_private_key(3, 2048)
+    assert not signed_by(three.public_key(), pkcs1, three.sign(b"token", padding.PKCS1v15(), SHA256()), b"token")
+    good = rsa_key()
+    assert signed_by(good.public_key(), pkcs1, good.sign(b"token", padding.PKCS1v15(), SHA256()), b"token")
 
 
 # Linking.

@@ -231,6 +231,7 @@ READ: dict[str, Parts] = {
     "no key identifiers": with_extension(extension(AKI, sequence()), AKI),
     "PSS, as AMD writes it": pss(SALT_48, trailer=tlv(0xA3, integer(1))),
     "PSS, as DER has it": pss(SALT_48),
+    "RSA with SHA-384": both_say(sequence(oid("1.2.840.113549.1.1.12"), NULL)),
 }
 
 
