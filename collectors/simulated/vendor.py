@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-
-from cryptography.x509 import load_der_x509_certificate
 
 from collectors.simulated.amd import Amd
 from collectors.simulated.intel import Intel
 from collectors.simulated.keys import Keyring
 from collectors.simulated.scenario import Product
+from ratchet.collateral.roots import root_from
 from ratchet.x509.anchor import Root
 from ratchet.x509.anchor import Vendor as Maker
 
@@ -42,15 +40,4 @@ class Vendor:
         source = f"{self.keys.folder} (simulated)"
         found = [(Intel.ROOT, Maker.INTEL, self.intel.root)]
         found += [(f"Simulated ARK-{product}", Maker.AMD, self.amd.ark(product)) for product in products]
-        return tuple(
-            Root(
-                name=name,
-                vendor=maker,
-                der=der,
-                fingerprint=hashlib.sha256(der).hexdigest(),
-                key=load_der_x509_certificate(der).public_key(),
-                source=source,
-                simulated=True,
-            )
-            for name, maker, der in found
-        )
+        return tuple(root_from(name, maker, der, source, simulated=True) for name, maker, der in found)

@@ -124,8 +124,7 @@ def root_from(name: str, vendor: Vendor, der: bytes, source: str, *, simulated: 
         vendor=vendor,
         fingerprint=certificate.fingerprint,
         simulated=simulated,
-        der=der,
-        key=certificate.key,
+        certificate=certificate,
         source=source,
     )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from ratchet.x509.certificate import Certificate
 
 
 class Vendor(StrEnum):
@@ -37,11 +37,14 @@ class Root(Anchor):
     """A trust anchor.
 
     Attributes:
-        der: the root certificate.
-        key: its public key.
+        certificate: the root's own; `fingerprint` tells it from others.
         source: where the certificate was published, or the configuration key that added it.
     """
 
-    der: bytes
-    key: CertificatePublicKeyTypes
+    certificate: Certificate = field(compare=False, repr=False)
     source: str
+
+    @property
+    def der(self) -> bytes:
+        """The root certificate."""
+        return self.certificate.der

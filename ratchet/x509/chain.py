@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -335,13 +334,5 @@ def _key_ids_differ(one: Certificate, issuer: Certificate) -> bool:
 
 
 def root_certificate(root: Root) -> Certificate:
-    """The certificate of a trusted root.
-
-    Raises:
-        BadCertificate: it cannot be read; roots are read before they are trusted, so this is a fault of the caller.
-    """
-    return _root(root.der)
-
-
-_root = lru_cache(maxsize=64)(read_certificate)
-"""Roots are few, and everything ends in one."""
+    """The certificate of a trusted root."""
+    return root.certificate
