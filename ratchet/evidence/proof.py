@@ -294,7 +294,10 @@ class Proof:
 
         A step that is not there was not taken.
         """
-        passed = [s.name for s in self.steps if s.outcome is Outcome.PASSED]
+        passed = [step.name for step in self.steps if step.outcome is _PASSED]
+        # By far the most often they are all there, in order.
+        if passed[:2] == _FIRST and _SIGNATURE in passed and _BINDING in passed:
+            return ()
         return tuple([name for name in _AUTHENTIC if name not in passed])
 
     def outcome(self, name: StepName) -> Outcome:
@@ -404,6 +407,8 @@ def _claims(data: Mapping[str, Json]) -> Claims:
 
 
 _AUTHENTIC = (StepName.PARSE, StepName.CHAIN, StepName.SIGNATURE, StepName.BINDING)
+_FIRST, _SIGNATURE, _BINDING = [StepName.PARSE, StepName.CHAIN], StepName.SIGNATURE, StepName.BINDING
+_PASSED = Outcome.PASSED
 
 
 _FORMATS = "docs/formats.md"

@@ -22,7 +22,7 @@ fleets when one list was served again for a week; the vendor's dates are what `v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ratchet.event import Json, digest, stamp
@@ -155,8 +155,8 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
     found, what_runs = Finding(policy, at), Executables(0, None, ())
     for step in proof.steps:
         found.reasons.extend(step.reasons)
-    claims = proof.claims
-    if claims is None or proof.unproven:
+    claims, unproven = proof.claims, proof.unproven
+    if claims is None or unproven:
         _unproven(proof, found)
     else:
         _steps(proof, about, found)
@@ -166,7 +166,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
         what_runs = _executables(claims, at, found)
     until = about.received + timedelta(seconds=policy.trusted_for)
     too_old = until <= at
-    if too_old and not proof.unproven:
+    if too_old and not unproven:
         found.not_checked(IDENTITY, "age", _too_old(about, at - timedelta(seconds=policy.trusted_for)))
     vector = found.vector
     found.bar_what_nobody_checked(vector)
@@ -200,7 +200,7 @@ def appraise(proof: Proof, policy: Policy, at: datetime, circumstances: Circumst
 def _unique(reasons: list[Reason]) -> tuple[Reason, ...]:
     """Each once, in order; lists among their values (a step may show one) as text."""
     if any(type(r.got) in _PLURAL or type(r.want) in _PLURAL for r in reasons):
-        reasons = [replace(r, got=_flat(r.got), want=_flat(r.want)) for r in reasons]
+        reasons = [r._replace(got=_flat(r.got), want=_flat(r.want)) for r in reasons]
     if len({(r.code, r.component) for r in reasons}) == len(reasons):
         return tuple(reasons)
     return tuple(dict.fromkeys(reasons))
@@ -266,14 +266,18 @@ def _steps(proof: Proof, about: Circumstances, found: Finding) -> None:
     taken = 0
     for step in proof.steps:
         name = step.name
-        if name is StepName.REVOCATION or name is StepName.COLLATERAL or name is StepName.FRESHNESS:
+        if name is _REVOCATION or name is _COLLATERAL or name is _FRESHNESS:
             taken += 1
-            if step.outcome is not Outcome.PASSED:
+            if step.outcome is not _PASSED:
                 _step(name, step.outcome, about, found)
     if taken < 3:
         for name in (StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS):
             if not any(step.name is name for step in proof.steps):
                 _step(name, Outcome.NOT_POSSIBLE, about, found)
+
+
+_REVOCATION, _COLLATERAL, _FRESHNESS = StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS
+_PASSED = Outcome.PASSED
 
 
 def _step(name: StepName, outcome: Outcome, about: Circumstances, found: Finding) -> None:

@@ -62,10 +62,15 @@ class Condition:
 
     def answer(self, claims: Claims) -> Answer:
         """Is it met?"""
-        got = values_of(claims, self.claim)
-        if not got:
-            return Answer.MET if self.admit_unattested else Answer.UNATTESTED
-        return Answer.MET if any(map(self._holds, got)) else Answer.NOT_MET
+        if self.claim == SIGNER:
+            got = values_of(claims, SIGNER)
+            if got:
+                return Answer.MET if any(map(self._holds, got)) else Answer.NOT_MET
+        else:
+            value = _value_of(claims, self.claim)
+            if value is not None:
+                return Answer.MET if self._holds(value) else Answer.NOT_MET
+        return Answer.MET if self.admit_unattested else Answer.UNATTESTED
 
     def _holds(self, got: Value) -> bool:
         if self.at_least is not None:
@@ -171,8 +176,13 @@ def values_of(claims: Claims, name: str) -> tuple[Value, ...]:
     if name == SIGNER:
         found = (claims.measurements.get(one) for one in TEES[claims.tee].signers)
         return tuple(value for value in found if value is not None and value.strip("0"))
-    for where in (claims.measurements, claims.bits, claims.tcb):
-        value = where.get(name)
-        if value is not None:
-            return (int(value) if isinstance(value, bool) else value,)
-    return ()
+    value = _value_of(claims, name)
+    return () if value is None else (int(value) if isinstance(value, bool) else value,)
+
+
+def _value_of(claims: Claims, name: str) -> Value | None:
+    """What evidence says of a claim; truth values as they are."""
+    value: Value | None = claims.bits.get(name)
+    if value is None:
+        value = claims.measurements.get(name)
+    return claims.tcb.get(name) if value is None else value

@@ -163,6 +163,8 @@ def judge(claims: Claims, sets: Iterable[ReferenceSet], at: datetime) -> Executa
         at: aware time.
     """
     of_tee = [one for one in sets if one.tee == claims.tee]
+    if not of_tee:
+        return Executables(0, None, (_not_judged(claims, of_tee),))
     now = _judge(claims, of_tee, at)
     if all(one.since is None and one.until is None for one in of_tee):
         return now
