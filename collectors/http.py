@@ -3,7 +3,7 @@
 One request is one delivery: a JSON object
 
     {"delivery": "id given before the first send", "name": "who it is", "evidence": "base64",
-     "format"?: "sgx-quote | tdx-quote | snp-report", "endorsements"?: ["base64"], "challenge"?: "hex",
+     "format"?: "one of docs/formats.md", "endorsements"?: ["base64"], "challenge"?: "hex",
      "key"?: "base64", "region"?: "…", "workload"?: "…"}
 
 or the raw bytes with `Content-Type: application/octet-stream` or `application/vnd.ratchet.<format>` (the media type in

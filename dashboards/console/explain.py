@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.event import Json
-from ratchet.evidence import TEES, Evidence, Field, Format, fields
+from ratchet.evidence import FORMATS, TEES, Evidence, Field, Format, fields
 from ratchet.evidence.registry import COMPONENTS
 
 TINTS = 5
@@ -58,33 +58,44 @@ def read(raw: bytes, format: str | None) -> tuple[Field, ...]:
     return fields(Evidence(raw=raw, format=Format(format) if format else None))
 
 
-def claims(found: Sequence[Field], reasons: Sequence[Mapping[str, Json]]) -> list[Claim]:
+def claims(found: Sequence[Field], reasons: Sequence[Mapping[str, Json]], format: str | None = None) -> list[Claim]:
     """Every claim as a row, those that a reason rests on first, otherwise in order of place."""
-    causes = {p.name for r in reasons if (p := place(found, r))}
+    causes = {p.name for r in reasons if (p := place(found, r, format))}
     rows = [Claim(i, f, f.name in causes) for i, f in enumerate(found)]
     return sorted(rows, key=lambda c: (not c.cause, c.index))
 
 
-def place(found: Sequence[Field], reason: Mapping[str, Json]) -> Field | None:
-    """The claim that a reason rests on, where its component names one; None where it rests on something else."""
-    wanted = _names(str(reason.get("component", "")))
+def place(found: Sequence[Field], reason: Mapping[str, Json], format: str | None = None) -> Field | None:
+    """The claim that a reason rests on, where its component names one; None where it rests on something else.
+
+    Args:
+        found: the claims with their places.
+        reason: as JSON.
+        format: of the evidence: what shows a component may differ between formats. None: as any of them shows it.
+    """
+    spec = FORMATS.get(format or "")
+    shown = _SHOWN_BY if spec is None else _plainly(spec.tee.shown_by)
+    wanted = _names(str(reason.get("component", "")), shown)
     return next((f for name in wanted for f in found if _plain(f.name) == name), None)
 
 
-def _names(component: str) -> list[str]:
+def _names(component: str, shown_by: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Names that a claim behind this component may have, best first."""
     own, of = _plain(component), component.rpartition(".")[0]
     if component in COMPONENTS:
         return [own, _plain(COMPONENTS[component].field)]
-    shown = (*_SHOWN_BY.get(of, ()), own, *_SHOWN_BY.get(component, ())) if of else (own, *_SHOWN_BY.get(component, ()))
-    return list(shown)
+    return [*(shown_by.get(of, ()) if of else ()), own, *shown_by.get(component, ())]
+
+
+def _plainly(shown_by: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return {component: tuple(map(_plain, names)) for component, names in shown_by.items()}
 
 
 def _shown_by() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for tee in TEES.values():
-        for component, names in tee.shown_by.items():
-            found[component] = (*found.get(component, ()), *map(_plain, names))
+        for component, names in _plainly(tee.shown_by).items():
+            found[component] = tuple(dict.fromkeys((*found.get(component, ()), *names)))
     return found
 
 

@@ -201,7 +201,7 @@ class Views:
         v = record.event.data
         raw = self.reader.blob(BlobId(v["blob"])) or b""
         found = explain.read(raw, v["format"])
-        reasons = [{**r, "place": explain.place(found, r)} for r in alike(v["reasons"])]
+        reasons = [{**r, "place": explain.place(found, r, v["format"])} for r in alike(v["reasons"])]
         index = {f.name: i for i, f in enumerate(found)}
         standing = self.reader.machine(record.event.subject)
         verdicts = self.reader.history("verdicts", record.event.subject, 50)
@@ -211,7 +211,7 @@ class Views:
             "raw": raw,
             "reasons": reasons,
             "index": index,
-            "claims": explain.claims(found, v["reasons"]),
+            "claims": explain.claims(found, v["reasons"], v["format"]),
             "causes": {index[r["place"].name] for r in reasons if r["place"]},
             "fields": found,
             "lines": explain.lines(raw, found) if found else explain.dump(raw),

@@ -52,11 +52,17 @@ def reference_values(proof: Proof, file: str) -> dict[str, Json]:
         next = "vouch for evidence that `ratchet verify` finds genuine; --collateral and --endorsement add documents"
         raise Fault("not-genuine", f"{plain(file)}: {wrong}, so nothing is vouched for", next, Exit.REFUSED, lines)
     tee = TEES[claims.tee]
+    missing = [name for name in tee.boot if name not in claims.measurements]
+    if missing:
+        why = f"{plain(file)} does not attest {', '.join(missing)}, so nothing would say what runs there"
+        raise Fault("not-attested", why, "vouch for evidence that attests all of it", Exit.REFUSED)
     return {
         "tee": claims.tee,
         "by": _whoever_runs_this(),
         "source": f"measured in {plain(file)[:120]}, SHA-256 {proof.evidence}",
-        "conditions": {name: claims.measurements[name] for name in (*tee.boot, *tee.runtime)},
+        "conditions": {
+            name: claims.measurements[name] for name in (*tee.boot, *tee.runtime) if name in claims.measurements
+        },
     }
 
 

@@ -20,7 +20,7 @@ check compares what Ratchet sees in every item with what the manifest says is th
 Exit: 0 all agree; 3 they do, but items of formats not known here were left out; 4 one disagrees; 6 the manifest
 or a file that it names cannot be read.
 
-Example: ratchet corpus check ../shared/corpus/MANIFEST.json --format sgx-quote,tdx-quote,snp-report
+Example: ratchet corpus check ../shared/corpus/MANIFEST.json --format snp-report,az-snp-vtpm
 """
 
 

@@ -35,8 +35,6 @@ Of several files the worst counts: 4 before 6 before 3."""
 
 _MARK = {"passed": "✓", "failed": "✗", "not_possible": "–"}
 
-_FORMATS = {"sgx-quote": "Intel SGX quote", "tdx-quote": "Intel TDX quote", "snp-report": "AMD SEV-SNP report"}
-
 _WORST_FIRST = (Exit.OURS, Exit.REFUSED, Exit.UNREACHABLE, Exit.USAGE, Exit.UNSUPPORTED)
 
 
@@ -182,9 +180,10 @@ def _one(
 
 
 def _show(file: EvidenceFile, proof: Proof, verdict: Verdict, at: datetime) -> None:
+    from ratchet.evidence import FORMATS
     from ratchet.words import standing_in_full
 
-    said = _FORMATS[proof.format] if proof.format else proof.steps[0].detail
+    said = FORMATS[proof.format].title if proof.format else proof.steps[0].detail
     print(f"{plain(file.name)}: {said}, {len(file.raw)} bytes", end="")
     print(
         f" (read as {file.encoding})" if file.encoding != "bytes" else "",

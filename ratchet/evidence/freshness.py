@@ -48,7 +48,14 @@ _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": 
 """Members that a JWK thumbprint is over (RFC 7638, 3.2; RFC 8037, 2)."""
 
 
-def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOURCE, bound: bytes | None = None) -> Step:
+def step(
+    report_data: bytes | None,
+    challenge: bytes | None,
+    source: str = _SOURCE,
+    bound: bytes | None = None,
+    *,
+    place: str = "report data",
+) -> Step:
     """The freshness step.
 
     Args:
@@ -56,19 +63,20 @@ def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOUR
         challenge: what the collector asked to be bound; None, or empty, where it asked nothing.
         source: where the format's specification defines report data.
         bound: the key or run-time data that the sender says is bound; None where it says nothing.
+        place: what the format calls that which is given as report data, for people.
     """
     name = StepName.FRESHNESS
     if not challenge:
         if bound is None or report_data is None:
             return _unasked(source)
         if _hash_of(report_data, bound) is not None:
-            return Step(name, Outcome.NOT_POSSIBLE, "report data binds the key; no challenge was given", source,
+            return Step(name, Outcome.NOT_POSSIBLE, f"{place} binds the key; no challenge was given", source,
                         _unasked(source).reasons)  # fmt: skip
-        detail = "no challenge was given, and report data does not bind the key"
+        detail = f"no challenge was given, and {place} does not bind the key"
         return Step(name, Outcome.NOT_POSSIBLE, detail, source, (*_unasked(source).reasons, _unbound(report_data)))
     if report_data is None:
-        reason = Reason("unparsed", "freshness", None, "report data", source, "send evidence that can be parsed")
-        return Step(name, Outcome.NOT_POSSIBLE, "no report data could be read", source, (reason,))
+        reason = Reason("unparsed", "freshness", None, place, source, "send evidence that can be parsed")
+        return Step(name, Outcome.NOT_POSSIBLE, f"no {place} could be read", source, (reason,))
     held = holds(report_data, challenge)
     with_key = binding(report_data, challenge, bound) if bound is not None else None
     if held is not None or with_key is not None:
@@ -83,7 +91,7 @@ def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOUR
             )
             return Step(name, Outcome.NOT_POSSIBLE, "the challenge could have been guessed", source, (reason,))
         said = (_unbound(report_data),) if bound is not None and with_key is None else ()
-        return Step(name, Outcome.PASSED, f"report data is {with_key or held}", source, said)
+        return Step(name, Outcome.PASSED, f"{place} is {with_key or held}", source, said)
     if bound is not None and _hash_of(report_data, bound) is not None:
         reason = Reason(
             "challenge_not_bound",
@@ -93,7 +101,7 @@ def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOUR
             source,
             "let the agent hash the challenge with its key: this proves whose key it is, not when it was made",
         )
-        return Step(name, Outcome.NOT_POSSIBLE, "report data binds the key, without the challenge", source, (reason,))
+        return Step(name, Outcome.NOT_POSSIBLE, f"{place} binds the key, without the challenge", source, (reason,))
     reason = Reason(
         "challenge_mismatch",
         "freshness",
@@ -102,7 +110,7 @@ def step(report_data: bytes | None, challenge: bytes | None, source: str = _SOUR
         source,
         "ask for new evidence: this was made for another challenge, or is replayed; or send the key that it binds",
     )
-    return Step(name, Outcome.FAILED, "report data does not hold the challenge", source, (reason,))
+    return Step(name, Outcome.FAILED, f"{place} does not hold the challenge", source, (reason,))
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,6 @@ one of them has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from ratchet.event import BlobId
@@ -58,21 +57,22 @@ def joined(
 
 def _worst(name: StepName, own: Sequence[Step], parts: Sequence[Part]) -> Step:
     """One step of the whole."""
-    of_whole = [step for step in own if step.name is name]
-    found = list(of_whole)
+    found: list[tuple[Step, str]] = [(step, step.detail) for step in own if step.name is name]
     if name not in _OF_THE_WHOLE:
-        found += [_named(step, part.name) for part in parts for step in part.proof.steps if step.name is name]
+        for part in parts:
+            found += [(step, f"{part.name}: {step.detail}") for step in part.proof.steps if step.name is name]
     if name is StepName.BINDING:
-        found += [part.binding for part in parts]
+        found += [(part.binding, part.binding.detail) for part in parts]
     if not found:
         return Step(name, Outcome.NOT_POSSIBLE, "no part of the evidence takes this step", "docs/design.md, 3")
-    outcome = next(outcome for outcome in _WORST if any(step.outcome is outcome for step in found))
-    shown = next(step for step in found if step.outcome is outcome)
-    details = dict.fromkeys(step.detail for step in found if step.outcome is outcome)
+    if len(found) == 1:
+        only, detail = found[0]
+        return only if detail is only.detail else Step(name, only.outcome, detail, only.source, only.reasons)
+    outcomes = [step.outcome for step, _ in found]
+    outcome = next(outcome for outcome in _WORST if outcome in outcomes)
+    shown = [(step, detail) for step, detail in found if step.outcome is outcome]
     reasons: list[Reason] = []  # a value in one may be a list, which has no hash
-    reasons.extend(reason for step in found for reason in step.reasons if reason not in reasons)
-    return Step(name, outcome, "; ".join(details), shown.source, tuple(reasons))
-
-
-def _named(step: Step, part: str) -> Step:
-    return replace(step, detail=f"{part}: {step.detail}")
+    for step, _ in found:
+        reasons += [reason for reason in step.reasons if reason not in reasons]
+    details = "; ".join(dict.fromkeys([detail for _, detail in shown]))
+    return Step(name, outcome, details, shown[0][0].source, tuple(reasons))

@@ -181,7 +181,7 @@ def test_evidence_comes_in_the_forms_in_which_people_have_it(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert folder.verify("-", "--policy", folder.lenient) == 0
     out = capsys.readouterr().out
-    assert out.startswith("-: AMD SEV-SNP report")
+    assert out.startswith("-: AMD SEV-SNP attestation report")
     assert (f"(read as {form})" in out) == (form != "bytes")
 
 
