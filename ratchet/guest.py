@@ -3,7 +3,8 @@
 One machine runs several guests, and one of them must not speak for another: a clean guest would clear what a bad one
 showed. What tells them apart:
 
-- Where the firmware draws an id anew for each launch, which no guest or host can choose, that id (SNP's report id).
+- Where something below the guest makes an id, which no guest or host can choose, that id (SNP's report id, which the
+  firmware draws for each launch; the attestation key of the vTPM that Azure's paravisor makes).
 - Elsewhere (TDX and SGX have no such id in the quote: Intel TDX Module ABI, TDREPORT_STRUCT; Intel SDM 3D, REPORT), and
   where that id is zero, a guest is everything that the evidence says of it and its launch decided, with the sender's
   name: measurements, configuration and owner, attributes (debug is one), for SGX product and security version. So

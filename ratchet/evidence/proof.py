@@ -123,14 +123,14 @@ class Claims:
 
     Attributes:
         format: of the bytes.
-        tee: `sgx`, `tdx` or `snp`.
+        tee: `sgx`, `tdx`, `snp`, or another name in `ratchet.evidence.registry.TEES`.
         family: the product family that floors speak of: `sgx/<fmspc>`, `tdx/<fmspc>` or `snp/Milan`.
         platform: identity of the machine that it proves: `ppid:<hex>` or `chip:<hex>`; None when masked or zero.
-        instance: identity of the guest: SNP report id, else the measurement, hex.
+        instance: identity of the guest, hex: SNP report id, thumbprint of a vTPM's key, else the measurement.
         measurement: MRENCLAVE, MRTD or launch measurement, hex.
         signer: MRSIGNER or id-key digest, hex; None when zero.
         debug: whether anybody on the host may look inside.
-        report_data: 64 bytes that the attester chose.
+        report_data: 64 bytes that the attester chose; of a TPM quote its extraData, as long as they are.
         tcb: every security version that floors may speak of, by name. SNP: `reported.snp`, `committed.bl`,
             `current.ucode`, `launch.tee`, `reported.fmc` (Turin). Intel: `sgx.0` to `sgx.15`, `pcesvn`, `tdx.0` to
             `tdx.15` (TEE_TCB_SVN), `tdx2.0`.. (TEE_TCB_SVN2), `qe.isvsvn`.

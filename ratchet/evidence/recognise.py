@@ -37,6 +37,14 @@ _CERTIFICATE = Recognised(
 _COLLATERAL = Recognised("vendor document", False, "give it to `ratchet ingest`, or to `ratchet verify --collateral`")
 _RIM = Recognised("reference integrity manifest (SWID tag)", False)
 _QUOTE_WITHIN = "send the report or quote that is inside it by itself, as bytes"
+_HCL = Recognised(
+    "Azure HCL report ({}) without its TPM quote",
+    False,
+    "send it in JSON with the TPM quote, the PCR values, and the VCEK or TD quote: docs/formats.md, Azure vTPM",
+)
+_AZURE = Recognised(
+    "Azure vTPM evidence (JSON) in no form that is known", next="send a form of docs/formats.md, Azure vTPM"
+)
 
 
 def recognise(raw: bytes) -> Recognised | None:
@@ -56,7 +64,7 @@ def _magic(raw: bytes) -> Recognised | None:
         kind = {2: "SEV-SNP", 4: "TDX"}.get(int.from_bytes(raw[12:16], "little"))
         if len(raw) >= 0x4CC:  # the type in the run-time data's header says it too, where that is there
             kind = {2: "SEV-SNP", 4: "TDX"}.get(int.from_bytes(raw[0x4C8:0x4CC], "little"), kind)
-        return Recognised(f"Azure HCL report ({kind or 'confidential virtual machine'})", next=_QUOTE_WITHIN)
+        return _HCL._replace(name=_HCL.name.format(kind or "confidential virtual machine"))
     if raw.startswith(b"\xffTCG"):  # TPM 2.0 Library part 2, 10.12.12 TPMS_ATTEST: TPM_GENERATED, then its type
         return Recognised("TPM quote" if raw[4:6] == b"\x80\x18" else "TPM attestation structure")
     if raw[:4] == b"\x11\xe0\x01\xff" and raw[37:39] == b"\x11\x60":  # DMTF DSP0274 1.1: GET_MEASUREMENTS, MEASUREMENTS
@@ -213,8 +221,8 @@ def _json(value: Json) -> Recognised | None:
         return Recognised("RATS conceptual message wrapper (CMW)", next=_QUOTE_WITHIN) if wrapper else None
     if not isinstance(value, dict):
         return None
-    if "tpm_quote" in value:
-        return Recognised("Azure vTPM evidence (JSON)", next=_QUOTE_WITHIN)
+    if "tpm_quote" in value or "hcl_report" in value:
+        return _AZURE
     if {"tcb_info", "tcbInfo", "enclaveIdentity", "qe_identity"} & value.keys():
         return _COLLATERAL
     if isinstance(value.get("keys"), list):

@@ -130,7 +130,8 @@ class Tee:
         runtime: of these, those that the guest itself extends while it runs.
         platform_measurements: of these, those that say nothing of the guest.
         launched_as: of the numbers, those that its launch decides and that tell guests apart.
-        draws_instance: whether the firmware draws `Claims.instance` anew for each launch.
+        draws_instance: whether `Claims.instance` is made below the guest, so that no guest or host can choose it: drawn
+            by the firmware for each launch, or the key of a TPM that a paravisor made.
         required: claim -> condition: what is required of a guest unless the policy names the claim itself.
         views: sets of versions that a policy may ask a floor of; the first is the one that floors are written of.
         behind: which view ought to have caught up with which.

@@ -183,6 +183,8 @@ class Search:
         check = ("report", self.blob, leaf.certificate.fingerprint)
         if check in self._held:
             return self._held[check]
+        if check in self.collateral.memo:
+            return True
         held: bool | None = False
         if self.checks.may(check):
             report = self.report
@@ -197,6 +199,12 @@ class Search:
             held = None
         self._held[check] = held
         return held
+
+    def remember(self, leaf: amd.Vek) -> None:
+        """The report will come again, byte for byte: its signature, which held, need not be checked again."""
+        check = ("report", self.blob, leaf.certificate.fingerprint)
+        if self._held.get(check):
+            self.collateral.memo[check] = True
 
     def _fit(self, leaf: amd.Vek) -> int:
         report = self.report

@@ -51,8 +51,15 @@ def fields(raw: bytes) -> tuple[Field, ...]:
     return snp_report.fields(raw)
 
 
-def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
-    """Judge one report; see the module's steps. Never raises for bad bytes."""
+def verify(evidence: Evidence, collateral: Collateral, at: datetime, *, comes_again: bool = False) -> Proof:
+    """Judge one report; see the module's steps. Never raises for bad bytes.
+
+    Args:
+        evidence: the report, and what came with it.
+        collateral: AMD's documents and trusted roots.
+        at: aware time to judge at.
+        comes_again: the same report will come many times, inside other evidence: remember that its signature held.
+    """
     raw = evidence.raw
     blob = digest(raw)
     try:
@@ -94,6 +101,8 @@ def verify(evidence: Evidence, collateral: Collateral, at: datetime) -> Proof:
         size = len(raw) - SIZE + sum(map(len, evidence.endorsements))
         if size <= MAX_KEPT and taken[3].outcome is Outcome.PASSED:
             memo[endorsed.key] = endorsed
+    if comes_again and proven and leaf is not None and taken[3].outcome is Outcome.PASSED:
+        search.remember(leaf)
     used = {*endorsed.ids, *[known.id for known in (*crls, *stale, *search.used(leaf, way))]}
     claims = _claims(report, product, leaf.csp if leaf is not None and proven else None)
     if evidence.key is not None:

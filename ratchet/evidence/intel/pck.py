@@ -14,6 +14,9 @@ from ratchet.x509.der import BadDer
 
 SGX_EXTENSION = "1.2.840.113741.1.13.1"
 
+_ENUMERATED = 0x0A
+"""Tag of SGX Type (X.690, 8.4)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pck:
@@ -27,6 +30,7 @@ class Pck:
         pceid: 2 bytes.
         fmspc: 6 bytes: the product family.
         instance: platform instance id, 16 bytes; None where the Processor CA issued, which names none.
+        sgx_type: 0 standard, 1 scalable, 2 scalable with integrity; None where it does not say.
         dynamic, cached_keys, smt: how a multi-package platform is configured; None where it does not say.
     """
 
@@ -37,6 +41,7 @@ class Pck:
     pceid: bytes
     fmspc: bytes
     instance: bytes | None
+    sgx_type: int | None
     dynamic: bool | None
     cached_keys: bool | None
     smt: bool | None
@@ -73,6 +78,7 @@ def read(certificate: Certificate) -> Pck:
         pceid=_octets(data, found, 3, 2),
         fmspc=_octets(data, found, 4, 6),
         instance=_octets(data, found, 6, 16) if 6 in found else None,
+        sgx_type=_enumerated(data, found, 5),
         dynamic=_flag(data, configuration, 1),
         cached_keys=_flag(data, configuration, 2),
         smt=_flag(data, configuration, 3),
@@ -114,6 +120,13 @@ def _octets(data: bytes, found: dict[int, der.Element], arc: int, size: int) -> 
     if len(value) != size:
         raise BadDer(f"SGX extension: item {arc} is not {size} bytes")
     return value
+
+
+def _enumerated(data: bytes, found: dict[int, der.Element], arc: int) -> int | None:
+    if arc not in found:
+        return None
+    tag, start, stop = found[arc]
+    return data[start] if tag == _ENUMERATED and stop - start == 1 else None
 
 
 def _flag(data: bytes, found: dict[int, der.Element], arc: int) -> bool | None:
