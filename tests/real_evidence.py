@@ -14,6 +14,7 @@ from ratchet.collateral.roots import vendor_roots
 from ratchet.conformance.check import evidence_of, items_of, paths_of, time_of
 from ratchet.event import Json
 from ratchet.evidence import FORMATS, TEES, Evidence, Proof, verify
+from ratchet.evidence.spec import Judge
 from ratchet.policy.appraise import Circumstances, Recognition, Verdict, appraise
 from ratchet.policy.floor import AmdFloor, Floor, Minimum, open_floor, shortfalls
 from ratchet.policy.floor.provenance import Provenance
@@ -95,7 +96,7 @@ def reference(proof: Proof, name: str = "own", **more: Json) -> dict[str, Json]:
     if claims is None:
         return {}
     asked = (*TEES[claims.tee].boot, *TEES[claims.tee].runtime)
-    conditions = {one: claims.measurements[one] for one in asked}
+    conditions = {one: claims.measurements[one] for one in asked if one in claims.measurements}
     return {name: {"tee": claims.tee, "conditions": conditions, "by": "ann", "source": "itself", **more}}
 
 
@@ -114,7 +115,7 @@ def own_floor(item: Item, proof: Proof, policy: Policy) -> dict[str, Floor]:
     claims = proof.claims
     if claims is None:
         return {}
-    if claims.tee != "snp":
+    if TEES[claims.tee].judge is Judge.STATUS:
         return {floor.family: floor for floor in floors_from(item.statements, policy, item.at)}
     least = Minimum(tcb={name: value for name, value in claims.tcb.items() if name.startswith("reported.")})
     said = Provenance(documents=(), pointer="/floors/0", rule="amd.reviewed/1", reviewed_by="Ada")

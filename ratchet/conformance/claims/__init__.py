@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ratchet.conformance.claims import amd, intel
+from ratchet.conformance.claims import amd, azure, intel
 from ratchet.conformance.claims.seen import Absent, Look, Read, Seen, Tables
 from ratchet.event import Json
 
 __all__ = ["CASES", "FORMATS", "SAME", "Absent", "Look", "Read", "Seen", "Tables"]
 
-FORMATS: Mapping[str, Tables] = {**intel.FORMATS, **amd.FORMATS}
+FORMATS: Mapping[str, Tables] = {**intel.FORMATS, **amd.FORMATS, **azure.FORMATS}
 """Format -> its tables."""
 
 CASES: Mapping[str, Look] = {**intel.CASES}
@@ -27,9 +27,13 @@ def _named_chain(want: Json, got: Json) -> bool:
 
 
 def _same_hex(want: Json, got: Json) -> bool:
-    """Upper or lower case, hex says the same (Intel writes FMSPCs both ways)."""
+    """Upper or lower case, hex says the same (Intel writes FMSPCs both ways, Azure's agents user-data)."""
     return isinstance(want, str) and isinstance(got, str) and want.lower() == got.lower()
 
 
-SAME: Mapping[str, Callable[[Json, Json], bool]] = {"checks.chain": _named_chain, "claims.fmspc": _same_hex}
+SAME: Mapping[str, Callable[[Json, Json], bool]] = {
+    "checks.chain": _named_chain,
+    "claims.fmspc": _same_hex,
+    "claims.user_data": _same_hex,
+}
 """Comparisons that are not plain equality."""

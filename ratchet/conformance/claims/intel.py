@@ -68,6 +68,10 @@ def _pck(seen: Seen) -> Json:
                 "issuer": certificate.issuer_name,
                 "serial": f"{certificate.serial:x}",
                 "ppid": found.ppid.hex(),
+                "cpusvn": found.cpusvn.hex(),
+                "pceid": found.pceid.hex(),
+                "sgxType": None if found.sgx_type is None else f"{found.sgx_type:02x}",
+                "platformInstanceId": None if found.instance is None else found.instance.hex(),
             }
     raise Absent("no PCK certificate in the quote")
 
