@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from bench.specimens import Specimen
 from ratchet.collateral.roots import vendor_roots
+from ratchet.evidence import Evidence
 from ratchet.evidence.amd.endorsement import certificate_table
 
 Check = Callable[[], object]
@@ -29,7 +31,7 @@ def checks(kind: str, specimen: Specimen) -> dict[str, tuple[Check, ...]]:
     cold: everything, the vendor's statements too. first: what a machine brings with it. repeat: what is new in every
     piece of evidence, which is its own signature alone.
     """
-    own, machine, vendor = _snp(specimen) if kind == "snp" else _intel(kind, specimen)
+    own, machine, vendor = {"snp": _snp, "az-snp": _azure, "az-tdx": _azure}.get(kind, _intel)(specimen)
     rows = {"cold": (*own, *machine, *vendor), "first": (*own, *machine), "repeat": tuple(own)}
     for row in rows.values():
         run(row)  # each must hold, or the yardstick measures nothing
@@ -68,9 +70,10 @@ def _issued(one: x509.Certificate | x509.CertificateRevocationList, issuer: x509
     return lambda: key.verify(one.signature, data, how)
 
 
-def _intel(kind: str, specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
+def _intel(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
     raw = specimen.evidence.raw
     version = int.from_bytes(raw[:2], "little")
+    kind = "tdx" if version > 3 and raw[4] == 0x81 else "sgx"
     body = int.from_bytes(raw[50:54], "little") + 6 if version == 5 else 384 if kind == "sgx" else 584
     signed = 48 + body
     at = signed + 4
@@ -150,6 +153,28 @@ def _snp(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
     r, s = report[0x2A0 : 0x2A0 + 48][::-1], report[0x2E8 : 0x2E8 + 48][::-1]
     own = [_ecdsa(key, r + s, report[:0x2A0], hashes.SHA384())]
     return own, [_issued(leaf, signer)], [_issued(signer, root)]
+
+
+def _azure(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
+    """The quote's signature, and those of the hardware report. On SNP that is the same in all evidence of a machine
+    since its start, and Ratchet remembers that it held: so a repeat may be faster than these checks.
+    """
+    members = json.loads(specimen.evidence.raw)
+    report = _base64url(members["hcl_report"])
+    keys = json.loads(report[0x4D4 : 0x4D4 + int.from_bytes(report[0x4D0:0x4D4], "little")])["keys"]
+    n, e = (int.from_bytes(_base64url(keys[0][name])) for name in ("n", "e"))
+    message, signature = (_base64url(members["tpm_quote"][name]) for name in ("message", "signature"))
+    key = rsa.RSAPublicNumbers(e, n).public_key()
+    how, hashed = padding.PKCS1v15(), hashes.SHA256()
+    part = _base64url(members["td_quote"]) if "td_quote" in members else report[0x20 : 0x20 + 1184]
+    beside = (_base64url(members["vcek"]),) if "vcek" in members else ()
+    inner = replace(specimen, evidence=Evidence(part, endorsements=beside))
+    own, machine, vendor = _intel(inner) if "td_quote" in members else _snp(inner)
+    return [lambda: key.verify(signature, message, how, hashed), *own], machine, vendor
+
+
+def _base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _any(data: bytes) -> list[x509.Certificate]:

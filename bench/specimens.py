@@ -15,12 +15,19 @@ from pathlib import Path
 
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots
+from ratchet.conformance.check import evidence_of
 from ratchet.event import parse_time
 from ratchet.evidence import Evidence, Format, verify
 from ratchet.x509.anchor import Root
 
-REAL = {"sgx": "sgx-signal-dcap", "tdx": "tdx4-near-mpc", "snp": "snp5-attrs-genoa-evidence"}
-"""Items of the corpus: each verifies whole, under collateral that dcap-qvl can read too."""
+REAL = {
+    "sgx": "sgx-signal-dcap",
+    "tdx": "tdx4-near-mpc",
+    "snp": "snp5-attrs-genoa-evidence",
+    "az-snp": "azsnp-trustee-v2",
+    "az-tdx": "aztdx-attrs-live",
+}
+"""Items of the corpus: each verifies whole, Intel's own under collateral that dcap-qvl can read too."""
 
 _FORMATS = {"sgx": Format("sgx-quote"), "tdx": Format("tdx-quote"), "snp": Format("snp-report")}
 
@@ -45,7 +52,7 @@ class Specimen:
 
 
 def specimens() -> dict[str, Specimen]:
-    """One of each format."""
+    """One of each format; of Azure's only where real evidence is at hand."""
     folder = Path(os.environ.get("RATCHET_CORPUS") or Path(__file__).resolve().parents[2] / "shared" / "corpus")
     if (folder / "MANIFEST.json").is_file():
         return _real(folder)
@@ -58,11 +65,10 @@ def _real(folder: Path) -> dict[str, Specimen]:
     for kind, id in REAL.items():
         item = manifest[id]
         at = parse_time(item["verification_time"])
-        beside = tuple((folder / f["path"]).read_bytes() for f in item["files"] if f["path"] != item["file"])
         documents = [folder / path for path in item["collateral"]]
-        if kind != "snp":
+        if not kind.endswith("snp"):
             documents = [_in_force(documents, at)]
-        evidence = Evidence((folder / item["file"]).read_bytes(), _FORMATS[kind], beside)
+        evidence = evidence_of(item, lambda path: (folder / path).read_bytes())
         found[kind] = Specimen(evidence, tuple(d.read_bytes() for d in documents), vendor_roots(), at, f"real: {id}")
     return found
 

@@ -4,7 +4,7 @@ Three rows for each format. cold: nothing is cached on either side: collateral a
 bytes and every signature below the root is checked, in each call; only the roots' own certificates, which both are
 given before, have been read. first: a machine's first evidence, where the vendor's statements are known. repeat: a
 machine's next evidence. dcap-qvl keeps nothing between calls, so its cold figure is its figure; it reads no SNP
-reports.
+reports, and none of Azure's evidence.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def measure(seconds: float, say: Callable[[str], None]) -> dict[str, dict[str, R
             # each quote and two certificates: not so where nothing is cached.
             forgotten = [patch.object(roots, "known_links", dict)] * (row == "cold")
             works: dict[str, Work] = {"rate": work, "bare": partial(run, bare[row])}
-            if kind != "snp":
+            if kind in ("sgx", "tdx"):
                 works["peer"] = _peer(specimen)
             with ExitStack() as without:
                 for one in forgotten:
