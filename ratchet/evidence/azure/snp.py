@@ -18,7 +18,7 @@ from ratchet.evidence.amd import snp as amd
 from ratchet.evidence.amd.snp_report import SIZE
 from ratchet.evidence.azure import hcl, tpm, vtpm
 from ratchet.evidence.azure.hcl import HclReport
-from ratchet.evidence.azure.vtpm import BOOT_PCRS, MEASUREMENTS, NUMBERS, Kind
+from ratchet.evidence.azure.vtpm import BOOT_PCRS, MEASUREMENTS, NUMBERS, WORDS, Kind
 from ratchet.evidence.proof import Claims, Evidence, Field, Format, Proof
 from ratchet.evidence.spec import FormatSpec, Freshness
 from ratchet.reason import Reason
@@ -92,7 +92,7 @@ AZ_SNP = replace(
         "pcrs": ("pcrdigest",),
         "vm": ("vmconfiguration",),
     },
-    words=amd.SNP.words | {"ak", "hcl", "pcr", "tpm", "vm"},
+    words=amd.SNP.words | WORDS,
 )
 """What Azure's evidence on SNP can say, and how it is judged: SNP's, and above it what the vTPM measured.
 

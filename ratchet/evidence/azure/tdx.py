@@ -17,7 +17,7 @@ from datetime import datetime
 from ratchet.collateral import Collateral
 from ratchet.evidence.azure import hcl, tpm, vtpm
 from ratchet.evidence.azure.hcl import HclReport
-from ratchet.evidence.azure.vtpm import BOOT_PCRS, MEASUREMENTS, NUMBERS, Kind
+from ratchet.evidence.azure.vtpm import BOOT_PCRS, MEASUREMENTS, NUMBERS, WORDS, Kind
 from ratchet.evidence.intel import tdx as intel
 from ratchet.evidence.proof import Claims, Evidence, Field, Format, Proof
 from ratchet.evidence.spec import FormatSpec, Freshness
@@ -91,7 +91,7 @@ AZ_TDX = replace(
         "pcrs": ("pcrdigest",),
         "vm": ("vmconfiguration",),
     },
-    words=intel.TDX.words | {"ak", "hcl", "pcr", "td", "tpm", "vm"},
+    words=intel.TDX.words | WORDS,
 )
 """What Azure's evidence on TDX can say, and how it is judged: TDX's, and above it what the vTPM measured.
 

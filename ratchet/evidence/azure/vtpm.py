@@ -62,11 +62,15 @@ modules.
 
 Left out: 1, 3 and 5 are configuration of what the others measure, 6 names the virtual machine: they differ between
 machines of one image. 10 is IMA's, in the order of use; 15 is of this machine's identity; 16 and 23 can be reset by the
-guest; 17 to 22 belong to a dynamic launch, which there is none of. A policy may ask for any of them by name.
+guest; 17 to 22 belong to a dynamic launch, which there is none of. A policy may ask for any of them by name. Windows
+uses 11 to 14 otherwise (its 12 differs from start to start): its machines cannot be known by these.
 """
 
 MEASUREMENTS = frozenset({*PCR_NAMES, "ak", "ek", "user_data", "vm_unique_id"})
 """What the whole adds to the measurements of its part."""
+
+WORDS = frozenset({"ak", "ek", "hcl", "pcr", "td", "tpm", "vm", *PCR_NAMES})
+"""What is written in capitals."""
 
 NUMBERS = frozenset(hcl.FLAGS.values())
 """What the whole adds to the numbers of its part."""
