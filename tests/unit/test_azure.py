@@ -16,6 +16,8 @@ from intel_world import level
 from snp_world import codes, outcomes
 
 from dashboards.console import explain
+from ratchet.app import vouching
+from ratchet.app.errors import Fault
 from ratchet.evidence import FORMATS, TEES, Evidence, Outcome, Proof, StepName, detect, fields, replay_key, verify
 from ratchet.evidence.azure import envelope, hcl, strict_json, tpm
 from ratchet.evidence.azure.vtpm import BOOT_PCRS
@@ -692,3 +694,12 @@ def test_the_characters_at_a_place_stand_for_the_bytes_of_the_claim(world: World
         text = raw[start : one.offset + one.length].split(b'"')[0].decode()
         decoded = base64.urlsafe_b64decode(text + "A" * (-len(text) % 4))
         assert one.value in decoded.hex(), one.name
+
+
+@BOTH
+def test_nobody_vouches_for_a_machine_that_leaves_out_a_pcr_of_boot(world: World) -> None:
+    said = vouching.reference_values(world.judge(), "evidence.json")
+    assert set(said["conditions"]) == set(TEES[f"az-{world.tee}"].boot)
+    some = world.judge(world.evidence(tpm_quote=world.quoted(quote(selected=(0, 4, 7)))))
+    with pytest.raises(Fault, match="does not attest pcr2, pcr8, pcr9, pcr11"):
+        vouching.reference_values(some, "evidence.json")
