@@ -102,7 +102,7 @@ class RelyingParties(Protocol):
         """The keys of the tokens, and for how many seconds they may be cached."""
 
 
-class Entrance:
+class EvidenceAPI:
     """Takes requests; see the module's description.
 
     Args:

@@ -10,7 +10,7 @@ from ratchet.detect.sigma import RuleSet
 from ratchet.event import Event, Json, parse_time
 from ratchet.ports import Record
 from ratchet.rollout.approval import DecisionKeys, decision_objection
-from streams.letters import dead
+from streams.dead_letters import dead
 from streams.stage import Output, State
 
 _ORDER = {"signals": 0, "changes": 1, "receipts": 2, "decisions": 3, "ticks": 4}

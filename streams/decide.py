@@ -48,7 +48,7 @@ from ratchet.ports import Blobs, Record
 from ratchet.rollout import proposal
 from ratchet.rollout.approval import DecisionKeys, configuration_objection, decision_objection, proposal_hash
 from ratchet.x509.anchor import Root
-from streams.letters import dead
+from streams.dead_letters import dead
 from streams.stage import Output, State
 
 SOURCE = "/streams/decide"

@@ -13,7 +13,7 @@ from ratchet.collateral import Kind, Known, UnknownDocument, parse
 from ratchet.event import BlobId, Event, Json, derived_id, stamp
 from ratchet.ports import Blobs, Record
 from ratchet.x509.anchor import Root
-from streams.letters import dead
+from streams.dead_letters import dead
 from streams.stage import Output, State
 
 FUTURE = timedelta(minutes=5)

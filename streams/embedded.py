@@ -20,7 +20,7 @@ from typing import Protocol
 from ratchet.event import Event, Json
 from ratchet.ports import Log, Record
 from streams import topology
-from streams.letters import dead
+from streams.dead_letters import dead
 from streams.sqlite import Database, Round, encode
 from streams.stage import Sink, Stage
 
@@ -34,7 +34,7 @@ class AlreadyRunning(Exception):
         self.path, self.pid = path, pid
 
 
-class Claim:
+class DataDirectoryLock:
     """The right to run rounds over one database: a lock of the operating system's, gone when the process is."""
 
     def __init__(self, database: Path) -> None:
@@ -110,7 +110,7 @@ _SINK_SECONDS = 1.0
 
 
 class Embedded:
-    """Runs rounds. Hold a `Claim` on the database while using one.
+    """Runs rounds. Hold a `DataDirectoryLock` on the database while using one.
 
     After any failure it is of no more use, nor are its stages: what they keep in memory may be of a round that was not
     committed. Make both anew.

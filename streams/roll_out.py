@@ -42,24 +42,24 @@ from ratchet.rollout.advance import (
     Enforced,
     Fail,
     Halt,
-    Happening,
     Note,
-    Pass,
     Reject,
     Replace,
     Restore,
     Restored,
     RollBack,
     Rollout,
+    RolloutEvent,
     Send,
+    Superseded,
     Terms,
-    Yield,
+    TimePassed,
     advance,
 )
 from ratchet.rollout.advance import State as At
 from ratchet.rollout.approval import Approvers, DecisionKeys, configuration_objection
+from streams.dead_letters import dead
 from streams.ledger import Ledger, live, part, proof, rollout
-from streams.letters import dead
 from streams.stage import Output, State
 
 SOURCE = "/streams/roll-out"
@@ -187,17 +187,17 @@ class RollOut:
             return [dead(record, self.name, wrong.code, f"{verb} by {by}: {wrong.want}", wrong.remedy)]
         self._only_of_one_policy(proposal, verb, expected, event.time, state)
         now = self._terms(kept["tenant"], kept["proposal"], state)
-        happening: Happening
+        rollout_event: RolloutEvent
         match verb:
             case "approved":
-                happening = Approve(by, now, event.time)
+                rollout_event = Approve(by, now, event.time)
             case "rejected":
-                happening = Reject(by)
+                rollout_event = Reject(by)
             case "halted":
-                happening = Halt(by)
+                rollout_event = Halt(by)
             case _:
-                happening = RollBack(by, self._terms_back(kept, state), event.time)
-        return self._apply(proposal, happening, event.time, dict(data), comment[:1000], state)
+                rollout_event = RollBack(by, self._terms_back(kept, state), event.time)
+        return self._apply(proposal, rollout_event, event.time, dict(data), comment[:1000], state)
 
     def _configured(self, record: Record, state: State) -> list[Output]:
         """The first policy of a tenant is in force at once. What is in force needs no proposal: those are withdrawn."""
@@ -264,10 +264,10 @@ class RollOut:
             state.put(
                 f"rollout/{change['proposal']}", {**kept, "receipts": {**kept["receipts"], store: dict(event.data)}}
             )
-        happening: Happening = Fail(store, change["attempt"])
+        rollout_event: RolloutEvent = Fail(store, change["attempt"])
         if event.type == "receipt.confirmed.v1":
-            happening = Confirm(store, change["attempt"], event.time, self._lasts(kept, state))
-        return self._apply(change["proposal"], happening, event.time, None, "", state)
+            rollout_event = Confirm(store, change["attempt"], event.time, self._lasts(kept, state))
+        return self._apply(change["proposal"], rollout_event, event.time, None, "", state)
 
     def _ticked(self, tick: Event, state: State) -> list[Output]:
         """What ends by itself. It waits a while for another rollout of the family, which may replace it."""
@@ -277,7 +277,7 @@ class RollOut:
             if state.get(key) is None or tick.time < (end := parse_time(ends)):
                 continue
             if tick.time >= end + PATIENCE or not self._busy(proposal, state):
-                out += self._apply(proposal, Pass(tick.time), tick.time, None, "", state)
+                out += self._apply(proposal, TimePassed(tick.time), tick.time, None, "", state)
         return out
 
     def _busy(self, proposal: str, state: State) -> bool:
@@ -290,7 +290,7 @@ class RollOut:
     def _apply(
         self,
         proposal: str,
-        happening: Happening,
+        rollout_event: RolloutEvent,
         at: datetime,
         decision: Mapping[str, Json] | None,
         comment: str,
@@ -300,20 +300,20 @@ class RollOut:
         key = f"rollout/{proposal}"
         kept = rollout(proposal, state)
         before = Rollout.from_data(kept["rollout"])
-        after, effects = advance(before, happening)
+        after, effects = advance(before, rollout_event)
         tenant, family = kept["tenant"], kept["proposal"]["family"]
         kept |= {
             "state": after.state.value,
             "rollout": after.to_data(),
             "expires": stamp(after.expires) if after.expires else None,
         }
-        if isinstance(happening, Begin | Approve):
-            kept["quorum"] = happening.terms.quorum if happening.terms.loosening else 1
-        if isinstance(happening, Approve):
+        if isinstance(rollout_event, Begin | Approve):
+            kept["quorum"] = rollout_event.terms.quorum if rollout_event.terms.loosening else 1
+        if isinstance(rollout_event, Approve):
             kept["signed"] = list(after.approvals)
-        elif isinstance(happening, RollBack) and after.attempt > before.attempt:
-            kept["signed"] = [*before.retreats, happening.by]
-        if decision is not None and isinstance(happening, Approve) and happening.by not in before.approvals:
+        elif isinstance(rollout_event, RollBack) and after.attempt > before.attempt:
+            kept["signed"] = [*before.retreats, rollout_event.by]
+        if decision is not None and isinstance(rollout_event, Approve) and rollout_event.by not in before.approvals:
             counted = len(after.approvals) > len(before.approvals)
             fresh = [] if not before.approvals else kept["approvals"]
             kept["approvals"] = [*fresh, {**decision, "at": stamp(at)}] if counted else kept["approvals"]
@@ -344,7 +344,7 @@ class RollOut:
                 loosens = self._loosens(proposal, at, state)
                 return out + self._change(proposal, attempt, what, kept["proposal"]["samples"], loosens, at, state)
             case Restore(attempt):
-                out = self._others(proposal, UNDERWAY, Yield(proposal), at, state)
+                out = self._others(proposal, UNDERWAY, Superseded(proposal), at, state)
                 what = self._ledger.before(kept, state)
                 whole = self._ledger.whole(tenant, state, family, {part(family): what.to_data()}).read()
                 proved, loosens = _data(samples_of((), whole, family)), self._still_loosens(proposal, state)
@@ -366,13 +366,13 @@ class RollOut:
         return []
 
     def _others(
-        self, proposal: str, states: Collection[At], happening: Happening, at: datetime, state: State
+        self, proposal: str, states: Collection[At], rollout_event: RolloutEvent, at: datetime, state: State
     ) -> list[Output]:
         """The family's other rollouts in these states."""
         kept = rollout(proposal, state)
         every = live(kept["tenant"], kept["proposal"]["family"], state)
         others = [p for p in every if p != proposal and At(rollout(p, state)["state"]) in states]
-        return [one for other in others for one in self._apply(other, happening, at, None, "", state)]
+        return [one for other in others for one in self._apply(other, rollout_event, at, None, "", state)]
 
     def _loosens(self, proposal: str, at: datetime, state: State) -> Json:
         """Of a proposal that is being sent: how long its floor would be in force for, if it is one that ends."""

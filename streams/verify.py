@@ -32,10 +32,10 @@ from ratchet.standing import Tier
 from ratchet.verdict import Judged, is_fresh
 from ratchet.x509.anchor import Root
 from streams import last_evidence
+from streams.dead_letters import dead
 from streams.digest import FUTURE
 from streams.evidence_event import Malformed, Received, read
 from streams.last_evidence import Due
-from streams.letters import dead
 from streams.stage import Output, State
 from streams.verdict_event import Cause, batched, verdict_event
 

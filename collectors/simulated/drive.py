@@ -83,7 +83,7 @@ def drive(
         if shuffle is not None:
             random.Random(f"{shuffle}/{stamp(at)}").shuffle(batch)  # noqa: S311 (order of arrival, not a secret)
         with together():
-            log.append([event_of(one, tenant, blobs, certificates) for one in batch])
+            log.append([rollout_event(one, tenant, blobs, certificates) for one in batch])
         evidence += sum(one.kind is DeliveryKind.EVIDENCE for one in batch)
         documents += sum(one.kind is DeliveryKind.DOCUMENT for one in batch)
         tick(at)
@@ -107,7 +107,7 @@ def rounds(scenario: Scenario, arriving: Iterable[Delivery]) -> Iterator[tuple[d
     yield from ((later, []) for later in due)
 
 
-def event_of(
+def rollout_event(
     one: Delivery, tenant: str, blobs: Blobs, certificate: Callable[[bytes], BlobId] | None = None
 ) -> tuple[str, Event]:
     """Topic and event of one delivery, its bytes kept first (docs/events.md)."""

@@ -249,7 +249,7 @@ class Views:
         ]
 
     def proposal(self, id: str) -> dict[str, Any] | None:
-        """One proposal with its blast radius, by id or a prefix of it that only one has."""
+        """One proposal with its impact radius, by id or a prefix of it that only one has."""
         found = [p for p in self.reader.proposals() if proposal(p)["id"].startswith(id)]
         return proposal(found[0]) if len(found) == 1 else None
 
@@ -307,9 +307,9 @@ def proposal(row: Row) -> dict[str, Any]:
     """A row of proposals made flat: the proposal's own data, its rollout, and its effect in numbers."""
     inner = row["proposal"]
     data: Row = inner if isinstance(inner, Mapping) else row
-    blast = data["blast"]
-    refused, already, unknown = blast["refused"], _number(blast["already_refused"]), _number(blast["unknown"])
-    stay = max(0, blast["considered"] - len(refused) - already - unknown)
+    impact = data["impact"]
+    refused, already, unknown = impact["refused"], _number(impact["already_refused"]), _number(impact["unknown"])
+    stay = max(0, impact["considered"] - len(refused) - already - unknown)
     parts = [("affirming", stay), ("contraindicated", len(refused)), ("warning", already), ("none", unknown)]
     return {
         **data,

@@ -47,22 +47,22 @@ def find(rows: Sequence[Mapping[str, Json]], wanted: str) -> Mapping[str, Json]:
 def describe(row: Mapping[str, Json]) -> str:
     """One proposal for people: what changes, whom it would refuse, what waits for what."""
     said = row["proposal"]
-    blast = said["blast"]
+    impact = said["impact"]
     lines = [
         f"proposal  {said['proposal']}",
         f"state     {row['state']}   ({explanation(row)})",
         *([f"until     {row['expires'][:19]}Z: then what it loosens returns"] if row["expires"] else []),
         f"family    {said['family']}",
         *_what_changes(said),
-        f"refuses   {len(blast['refused'])} of {blast['considered']} guests now accepted; "
-        f"{blast['already_refused']} are refused already, {blast['unknown']} cannot be told",
-        f"admits    {len(blast.get('admitted', ()))} more; {len(blast.get('unseen', ()))} were not seen lately",
+        f"refuses   {len(impact['refused'])} of {impact['considered']} guests now accepted; "
+        f"{impact['already_refused']} are refused already, {impact['unknown']} cannot be told",
+        f"admits    {len(impact.get('admitted', ()))} more; {len(impact.get('unseen', ()))} were not seen lately",
         f"signs     {said['hash']}, pushing the whole policy {row.get('pushes') or '(nothing waits for approval)'}",
     ]
     lines += [
         f"  {plain(one['hint']):<24} {plain(one['region'] or '-'):<12} "
         + "; ".join(f"{why['component']} {shown(why['got'])}, needs {shown(why['want'])}" for why in one["why"])
-        for one in blast["refused"]
+        for one in impact["refused"]
     ]
     quorum = row.get("quorum") or 1
     if row["state"] == "proposed" and quorum > 1:

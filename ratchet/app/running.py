@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-    from streams.embedded import Claim, Embedded, Sinks
+    from streams.embedded import DataDirectoryLock, Embedded, Sinks
     from streams.sqlite import Database
 
 
@@ -34,7 +34,7 @@ class Engine:
 
 @contextmanager
 def engine(place: Home) -> Iterator[Engine]:
-    """Claim the data directory and build its pipeline.
+    """DataDirectoryLock the data directory and build its pipeline.
 
     Raises:
         Fault: another process runs it already.
@@ -72,16 +72,16 @@ POLICY_SUBJECT = "policy"
 
 
 @contextmanager
-def claimed(place: Home) -> Iterator[Claim]:
+def claimed(place: Home) -> Iterator[DataDirectoryLock]:
     """Be the only process that runs rounds of this data directory, or empties it.
 
     Raises:
         Fault: another process is.
     """
-    from streams.embedded import AlreadyRunning, Claim
+    from streams.embedded import AlreadyRunning, DataDirectoryLock
 
     try:
-        claim = Claim(place.database_path)
+        claim = DataDirectoryLock(place.database_path)
     except AlreadyRunning as error:
         who = f"process {error.pid}" if error.pid else "another process"
         raise Fault(

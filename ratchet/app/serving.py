@@ -30,7 +30,7 @@ def entrance(place: Home) -> Served:
     Raises:
         Fault: the address is taken, or others could reach it and nobody said so.
     """
-    from collectors.http import Entrance, Sender
+    from collectors.http import EvidenceAPI, Sender
     from ratchet.app.http_server import server
     from ratchet.app.relying import RelyingParties
     from streams.retention import brought
@@ -54,7 +54,7 @@ def entrance(place: Home) -> Served:
     midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
     with database.reading() as connection:
         taken = {one.name: brought(connection, f"/collectors/http/{one.name}", midnight) for one in senders}
-    app = Entrance(
+    app = EvidenceAPI(
         senders,
         database.log,
         database.blobs,

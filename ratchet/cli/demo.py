@@ -273,7 +273,7 @@ def summarise(place: Home, scenario: Scenario, fed: Driven, seconds: float) -> S
                 row["proposal"]["proposal"],
                 row["state"],
                 row["proposal"]["family"],
-                len(row["proposal"]["blast"]["refused"]),
+                len(row["proposal"]["impact"]["refused"]),
             )
             for row in rows
         ),

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
                     row["state"],
                     row["proposal"]["family"],
                     _at_least(row["proposal"]),
-                    len(row["proposal"]["blast"]["refused"]),
+                    len(row["proposal"]["impact"]["refused"]),
                     explanation(row),
                 )
                 for row in rows

@@ -239,7 +239,7 @@ def _line(topic: str, event: Event) -> str:
             kind = event.type.split(".")[1]
             return f"alert     {kind:<8} [{data['level']}] {data['rule']}: {data['title']}"
         case "proposals":
-            refused = ", ".join(one["hint"] for one in data["blast"]["refused"]) or "nobody"
+            refused = ", ".join(one["hint"] for one in data["impact"]["refused"]) or "nobody"
             return f"proposal  {data['family']}: {summary(data['floor'])}; refuses {refused}; {data['why']}"
         case "receipts":
             return f"receipt   {data['store']} {data['outcome']}: {data['detail']}"

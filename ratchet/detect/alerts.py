@@ -19,8 +19,8 @@ from ratchet.detect.sigma.options import Resolve
 from ratchet.event import Event, Json, derived_id, stamp
 
 if TYPE_CHECKING:
-    from ratchet.detect.memory import Memory
     from ratchet.detect.sigma.rule import Rule
+    from ratchet.detect.store import StateStore
 
 MAX_CAUSES = 50
 """Kept in an alert, the first ones; `count` goes on."""
@@ -68,14 +68,14 @@ def alert_id(tenant: str, rule: str, subject: str, first_cause: str) -> str:
     return derived_id("alert", tenant, rule, subject, first_cause)
 
 
-def hit(memory: Memory, found: Hit) -> list[Event]:
+def hit(state: StateStore, found: Hit) -> list[Event]:
     """Raise an alert, or add to the open one; what is to be said."""
     index = _index(found.tenant, found.subject)
-    opened = memory.get(index) or {}
+    opened = state.get(index) or {}
     entry = opened.get(found.rule.name)
-    said = memory.get(_key(entry["alert"])) if entry else None
+    said = state.get(_key(entry["alert"])) if entry else None
     if entry is None or said is None:
-        return _raise(memory, found, index, opened)
+        return _raise(state, found, index, opened)
     fresh = [cause for cause in found.causes if cause not in entry["causes"]]
     if not fresh and found.guest in entry["showing"]:
         return []
@@ -85,7 +85,7 @@ def hit(memory: Memory, found: Hit) -> list[Event]:
         "causes": (entry["causes"] + fresh)[:MAX_CAUSES],
         "showing": sorted({*entry["showing"], found.guest}),
     }
-    memory.put(index, {**opened, found.rule.name: entry})
+    state.put(index, {**opened, found.rule.name: entry})
     machines = list(dict.fromkeys((*said["machines"], *found.machines)))[:MAX_MACHINES]
     changed = (
         said["facts"] != dict(found.facts)
@@ -101,16 +101,16 @@ def hit(memory: Memory, found: Hit) -> list[Event]:
         "reasons": [dict(r) for r in found.reasons],
         "machines": machines,
     }
-    return [_say(memory, "alert.revised.v1", {**said, **new}, entry, found.at)]
+    return [_say(state, "alert.revised.v1", {**said, **new}, entry, found.at)]
 
 
 def clear(
-    memory: Memory, rule: Rule, tenant: str, subject: str, at: datetime, *, cause: str, live: Iterable[str] = ()
+    state: StateStore, rule: Rule, tenant: str, subject: str, at: datetime, *, cause: str, live: Iterable[str] = ()
 ) -> list[Event]:
     """End a rule's alert on a subject, if evidence may, once no live guest shows it any more.
 
     Args:
-        memory: state.
+        state: state.
         rule: whose.
         tenant, subject: about whom.
         at: event time.
@@ -120,33 +120,33 @@ def clear(
     if rule.options.resolve is not Resolve.EVIDENCE:
         return []
     index = _index(tenant, subject)
-    opened = memory.get(index) or {}
+    opened = state.get(index) or {}
     entry = opened.get(rule.name)
-    said = memory.get(_key(entry["alert"])) if entry else None
+    said = state.get(_key(entry["alert"])) if entry else None
     if entry is None or said is None:
         return []
     showing = sorted({*entry["showing"]} & {*live})
     if showing:
         if showing != entry["showing"]:
-            memory.put(index, {**opened, rule.name: {**entry, "showing": showing}})
+            state.put(index, {**opened, rule.name: {**entry, "showing": showing}})
         return []
-    _forget(memory, index, opened, rule.name)
+    _forget(state, index, opened, rule.name)
     end = {"status": "resolved", "by": None, "comment": f"later evidence no longer shows it: {cause}"}
-    return [_say(memory, "alert.resolved.v1", {**said, **end}, entry, at)]
+    return [_say(state, "alert.resolved.v1", {**said, **end}, entry, at)]
 
 
-def decide(memory: Memory, decision: Event) -> list[Event]:
+def decide(state: StateStore, decision: Event) -> list[Event]:
     """A person acknowledges or resolves an alert (decision.acknowledged.v1, decision.resolved.v1).
 
     Passed over without effect: an alert of another tenant, one that is not there, one that is resolved already, a
     second acknowledgement, and the resolution of one that ends with its cause alone (`by_hand`). The console and the
     CLI look first, and tell the person.
     """
-    said = memory.get(_key(str(decision.data.get("alert"))))
+    said = state.get(_key(str(decision.data.get("alert"))))
     if said is None or said["tenant"] != decision.tenant or said["status"] == "resolved":
         return []
     index = _index(said["tenant"], said["subject"])
-    opened = memory.get(index) or {}
+    opened = state.get(index) or {}
     entry = opened.get(said["rule"])
     if entry is None or entry["alert"] != said["alert"]:
         return []
@@ -154,39 +154,39 @@ def decide(memory: Memory, decision: Event) -> list[Event]:
         return []
     who = {"by": _said(decision.data.get("by")), "comment": _said(decision.data.get("comment"))}
     if decision.type == "decision.resolved.v1":
-        _forget(memory, index, opened, said["rule"])
-        return [_say(memory, "alert.resolved.v1", {**said, **who, "status": "resolved"}, entry, decision.time)]
+        _forget(state, index, opened, said["rule"])
+        return [_say(state, "alert.resolved.v1", {**said, **who, "status": "resolved"}, entry, decision.time)]
     if said["status"] == "acknowledged":
         return []
-    return [_say(memory, "alert.revised.v1", {**said, **who, "status": "acknowledged"}, entry, decision.time)]
+    return [_say(state, "alert.revised.v1", {**said, **who, "status": "acknowledged"}, entry, decision.time)]
 
 
-def retire(memory: Memory, decision: Event, subject: str) -> list[Event]:
+def retire(state: StateStore, decision: Event, subject: str) -> list[Event]:
     """End every open alert on a machine that was retired."""
     index = _index(decision.tenant, subject)
-    opened = memory.get(index) or {}
+    opened = state.get(index) or {}
     comment = _said(decision.data.get("comment"))
     end = {"status": "resolved", "by": _said(decision.data.get("by")), "comment": f"the machine was retired: {comment}"}
     out: list[Event] = []
     for rule, entry in sorted(opened.items()):
-        said = memory.get(_key(entry["alert"]))
-        left = memory.get(index) or {}
-        _forget(memory, index, left, rule)
-        out += [_say(memory, "alert.resolved.v1", {**said, **end}, entry, decision.time)] if said else []
+        said = state.get(_key(entry["alert"]))
+        left = state.get(index) or {}
+        _forget(state, index, left, rule)
+        out += [_say(state, "alert.resolved.v1", {**said, **end}, entry, decision.time)] if said else []
     return out
 
 
-def accept(memory: Memory, decision: Event, rule: Rule, subject: str) -> list[Event]:
+def accept(state: StateStore, decision: Event, rule: Rule, subject: str) -> list[Event]:
     """A person accepts what a rule found on a subject (decision.accepted.v1): its alert is over, if one is open."""
     index = _index(decision.tenant, subject)
-    opened = memory.get(index) or {}
+    opened = state.get(index) or {}
     entry = opened.get(rule.name)
-    said = memory.get(_key(entry["alert"])) if entry else None
+    said = state.get(_key(entry["alert"])) if entry else None
     if entry is None or said is None:
         return []
-    _forget(memory, index, opened, rule.name)
+    _forget(state, index, opened, rule.name)
     who = {"by": _said(decision.data.get("by")), "comment": _said(decision.data.get("comment")), "status": "resolved"}
-    return [_say(memory, "alert.resolved.v1", {**said, **who}, entry, decision.time)]
+    return [_say(state, "alert.resolved.v1", {**said, **who}, entry, decision.time)]
 
 
 def by_hand(alert: Mapping[str, Json]) -> bool:
@@ -201,26 +201,26 @@ def _said(text: Json) -> str | None:
     return text[:MAX_SAID] if isinstance(text, str) else None
 
 
-def open_rules(memory: Memory, tenant: str, subject: str) -> tuple[str, ...]:
+def open_rules(state: StateStore, tenant: str, subject: str) -> tuple[str, ...]:
     """Names of the rules that have an alert open on a subject."""
-    return tuple(sorted(memory.get(_index(tenant, subject)) or ()))
+    return tuple(sorted(state.get(_index(tenant, subject)) or ()))
 
 
-def opened(memory: Memory, tenant: str, subject: str) -> tuple[Mapping[str, Json], ...]:
+def opened(state: StateStore, tenant: str, subject: str) -> tuple[Mapping[str, Json], ...]:
     """The latest data of every alert that is open on a subject, by rule."""
-    entries = memory.get(_index(tenant, subject)) or {}
-    found = (memory.get(_key(entries[name]["alert"])) for name in sorted(entries))
+    entries = state.get(_index(tenant, subject)) or {}
+    found = (state.get(_key(entries[name]["alert"])) for name in sorted(entries))
     return tuple(alert for alert in found if alert is not None)
 
 
-def _raise(memory: Memory, found: Hit, index: str, opened: Mapping[str, Json]) -> list[Event]:
+def _raise(state: StateStore, found: Hit, index: str, opened: Mapping[str, Json]) -> list[Event]:
     first = found.causes[0]
     alert = alert_id(found.tenant, found.rule.name, found.subject, first)
-    if memory.get(_key(alert)) is not None:
+    if state.get(_key(alert)) is not None:
         return []  # this very cause raised it before, and it has been resolved since
     causes = list(found.causes[:MAX_CAUSES])
     entry = {"alert": alert, "count": len(found.causes), "causes": causes, "showing": [found.guest]}
-    memory.put(index, {**opened, found.rule.name: entry})
+    state.put(index, {**opened, found.rule.name: entry})
     data: dict[str, Json] = {
         "alert": alert,
         "rule": found.rule.name,
@@ -238,10 +238,10 @@ def _raise(memory: Memory, found: Hit, index: str, opened: Mapping[str, Json]) -
         "comment": None,
         "machines": list(found.machines[:MAX_MACHINES]),
     }
-    return [_say(memory, "alert.raised.v1", data, entry, found.at)]
+    return [_say(state, "alert.raised.v1", data, entry, found.at)]
 
 
-def _say(memory: Memory, type: str, data: Mapping[str, Json], entry: Mapping[str, Json], at: datetime) -> Event:
+def _say(state: StateStore, type: str, data: Mapping[str, Json], entry: Mapping[str, Json], at: datetime) -> Event:
     """The next event of an alert; its data becomes what is known of the alert."""
     whole = {
         **data,
@@ -250,7 +250,7 @@ def _say(memory: Memory, type: str, data: Mapping[str, Json], entry: Mapping[str
         "updated": stamp(at),
         "revision": data["revision"] + 1,
     }
-    memory.put(_key(whole["alert"]), whole)
+    state.put(_key(whole["alert"]), whole)
     return Event(
         id=derived_id("alert-event", whole["alert"], str(whole["revision"])),
         source=SOURCE,
@@ -262,12 +262,12 @@ def _say(memory: Memory, type: str, data: Mapping[str, Json], entry: Mapping[str
     )
 
 
-def _forget(memory: Memory, index: str, opened: Mapping[str, Json], rule: str) -> None:
+def _forget(state: StateStore, index: str, opened: Mapping[str, Json], rule: str) -> None:
     left = {name: entry for name, entry in opened.items() if name != rule}
     if left:
-        memory.put(index, left)
+        state.put(index, left)
     else:
-        memory.delete(index)
+        state.delete(index)
 
 
 def _key(alert: str) -> str:

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from ratchet.detect import alerts
 from ratchet.detect import observation as observed
-from ratchet.detect.memory import Memory, due_key
 from ratchet.detect.observation import Observation, Signal
 from ratchet.detect.raising import Raising
 from ratchet.detect.sigma import Rule
 from ratchet.detect.sigma.options import Burst, spelled
+from ratchet.detect.store import StateStore, due_key
 from ratchet.event import Event, Json, parse_time, stamp
 from ratchet.reason import Reason
 
@@ -20,27 +20,27 @@ MAX_BURST = 1000
 
 
 def count(
-    raising: Raising, memory: Memory, signal: Signal, at: datetime, seen: Observation, actions: set[str]
+    raising: Raising, state: StateStore, signal: Signal, at: datetime, seen: Observation, actions: set[str]
 ) -> list[Event]:
     """Count a signal's observations in every burst that they belong to."""
     outputs = []
     for rule, burst in raising.bursts:
         if actions & set(burst.of):
-            outputs += _count(raising, memory, rule, burst, signal, at, seen)
+            outputs += _count(raising, state, rule, burst, signal, at, seen)
     return outputs
 
 
 def _count(
-    raising: Raising, memory: Memory, rule: Rule, burst: Burst, signal: Signal, at: datetime, seen: Observation
+    raising: Raising, state: StateStore, rule: Rule, burst: Burst, signal: Signal, at: datetime, seen: Observation
 ) -> list[Event]:
     place = seen.get(burst.by)
     place = "unknown" if place is None else str(place)
     key = f"burst/{rule.name}/{signal['tenant']}/{place}"
-    senders = dict(memory.get(key) or {})
+    senders = dict(state.get(key) or {})
     if senders.get(signal["hint"], [""])[0] <= signal["time"]:
         senders[signal["hint"]] = [signal["time"], signal["id"]]
     senders = _within(senders, max(time for time, _ in senders.values()), burst)
-    memory.put(key, senders)
+    state.put(key, senders)
     if len(senders) < burst.machines:
         return []
     one: Observation = {
@@ -57,16 +57,16 @@ def _count(
         return []
     subject = f"{burst.by.rpartition('.')[2]}:{place}"
     causes = tuple(verdict for _, verdict in sorted(senders.values()))
-    if rule.name in alerts.open_rules(memory, signal["tenant"], subject):
+    if rule.name in alerts.open_rules(state, signal["tenant"], subject):
         causes = (signal["id"],)
     else:
         kind = f"burst:{rule.name}"
         due = due_key(_over(senders, burst), kind, signal["tenant"], place)
-        memory.put(due, [kind, signal["tenant"], place])
+        state.put(due, [kind, signal["tenant"], place])
     got, want = f"{len(senders)} senders within {spelled(burst.window)}", f"fewer than {burst.machines}"
     why = Reason("failure_burst", place, got, want, rule.path).to_data()
     return raising.alert(
-        memory,
+        state,
         rule,
         [one],
         tenant=signal["tenant"],
@@ -78,25 +78,25 @@ def _count(
     )
 
 
-def over(raising: Raising, memory: Memory, kind: str, tenant: str, place: str, at: datetime) -> list[Event]:
+def over(raising: Raising, state: StateStore, kind: str, tenant: str, place: str, at: datetime) -> list[Event]:
     """A burst's due entry has come up: it is over, or its next one is put."""
     rule = raising.by_name.get(kind.removeprefix("burst:"))
     if rule is None or rule.options.burst is None:
         return []
     burst = rule.options.burst
     key = f"burst/{rule.name}/{tenant}/{place}"
-    senders = memory.get(key) or {}
+    senders = state.get(key) or {}
     left = _within(senders, stamp(at), burst)
     if len(left) >= burst.machines:
-        memory.put(due_key(_over(left, burst), kind, tenant, place), [kind, tenant, place])
+        state.put(due_key(_over(left, burst), kind, tenant, place), [kind, tenant, place])
         return []
     if left:
-        memory.put(key, left)
+        state.put(key, left)
     else:
-        memory.delete(key)
+        state.delete(key)
     subject = f"{burst.by.rpartition('.')[2]}:{place}"
     return alerts.clear(
-        memory, rule, tenant, subject, at, cause=f"fewer than {burst.machines} within {spelled(burst.window)}"
+        state, rule, tenant, subject, at, cause=f"fewer than {burst.machines} within {spelled(burst.window)}"
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from ratchet.detect import alerts, bursts
-from ratchet.detect.memory import Memory
 from ratchet.detect.observation import REFUSED, Observation, Signal
 from ratchet.detect.raising import Raising
 from ratchet.detect.sigma import Rule
+from ratchet.detect.store import StateStore
 from ratchet.event import Event, Json
 from ratchet.guest import guest_of
 from ratchet.standing import Tier
@@ -17,7 +17,7 @@ from ratchet.standing import Tier
 
 def found(
     raising: Raising,
-    memory: Memory,
+    state: StateStore,
     signal: Signal,
     at: datetime,
     seen: Sequence[Observation],
@@ -30,7 +30,7 @@ def found(
 
     Args:
         raising: the rules.
-        memory: state.
+        state: state.
         signal: whose observations.
         at: event time.
         seen: the observations.
@@ -41,7 +41,7 @@ def found(
     """
     tenant, cause = signal["tenant"], signal["id"]
     why = list(signal.get("why") or ()) if why is None else why
-    opened = set(alerts.open_rules(memory, tenant, subject)) if ends is not None else set()
+    opened = set(alerts.open_rules(state, tenant, subject)) if ends is not None else set()
     rules = {r.name: r for o in seen for r in raising.by_action[o["event.action"]]}
     outputs: list[Event] = []
     for name in sorted({*rules, *(opened & {r.name for r in raising.plain})}):
@@ -49,7 +49,7 @@ def found(
         matched = [o for o in seen if rule.matches(o)]
         if matched:
             outputs += raising.alert(
-                memory,
+                state,
                 rule,
                 matched,
                 tenant=tenant,
@@ -60,11 +60,11 @@ def found(
                 guest=guest_of(signal),
             )
         elif ends is not None and name in opened and (live := ends(rule)) is not None:
-            outputs += alerts.clear(memory, rule, tenant, subject, at, cause=cause, live=live)
+            outputs += alerts.clear(state, rule, tenant, subject, at, cause=cause, live=live)
     actions = {o["event.action"] for o in seen}
     if signal["rejudged"]:
         actions.discard(REFUSED)  # nobody sent anything: it is no burst of forgeries
-    return outputs + bursts.count(raising, memory, signal, at, seen[0], actions)
+    return outputs + bursts.count(raising, state, signal, at, seen[0], actions)
 
 
 def judged(signal: Signal) -> bool:

@@ -8,9 +8,9 @@ from datetime import datetime
 from ratchet.detect import alerts, wording
 from ratchet.detect import observation as observed
 from ratchet.detect.alerts import Hit
-from ratchet.detect.memory import Memory
 from ratchet.detect.observation import Observation
 from ratchet.detect.sigma import Rule, RuleSet
+from ratchet.detect.store import StateStore
 from ratchet.event import Event, Json
 
 
@@ -29,7 +29,7 @@ class Raising:
 
     def alert(
         self,
-        memory: Memory,
+        state: StateStore,
         rule: Rule,
         matched: Sequence[Observation],
         *,
@@ -56,21 +56,21 @@ class Raising:
             machines=machines,
             guest=guest,
         )
-        return alerts.hit(memory, found)
+        return alerts.hit(state, found)
 
-    def of(self, memory: Memory, seen: Observation, *, subject: str, cause: str, at: datetime) -> list[Event]:
+    def of(self, state: StateStore, seen: Observation, *, subject: str, cause: str, at: datetime) -> list[Event]:
         """Put one observation to every rule that can see it."""
         outputs = []
         for rule in self.by_action[seen["event.action"]]:
             if rule.matches(seen):
                 tenant = seen["organization.id"]
-                outputs += self.alert(memory, rule, [seen], tenant=tenant, subject=subject, causes=(cause,), at=at)
+                outputs += self.alert(state, rule, [seen], tenant=tenant, subject=subject, causes=(cause,), at=at)
         return outputs
 
-    def ended(self, memory: Memory, tenant: str, subject: str, at: datetime, *, cause: str) -> list[Event]:
+    def ended(self, state: StateStore, tenant: str, subject: str, at: datetime, *, cause: str) -> list[Event]:
         """Whatever evidence may end on this subject, ends."""
         outputs = []
-        for name in alerts.open_rules(memory, tenant, subject):
+        for name in alerts.open_rules(state, tenant, subject):
             if rule := self.by_name.get(name):
-                outputs += alerts.clear(memory, rule, tenant, subject, at, cause=cause)
+                outputs += alerts.clear(state, rule, tenant, subject, at, cause=cause)
         return outputs

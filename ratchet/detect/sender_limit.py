@@ -11,32 +11,32 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ratchet.detect import alerts
-from ratchet.detect.memory import Memory
 from ratchet.detect.observation import Signal
+from ratchet.detect.store import StateStore
 from ratchet.event import Event, stamp
 
 MOST = 100
 """Alerts that one sender's names open on one UTC day; a person reads no more either."""
 
 
-def subject_of(memory: Memory, signal: Signal, at: datetime) -> str:
+def subject_of(state: StateStore, signal: Signal, at: datetime) -> str:
     """Whom an alert is about whose evidence names no machine: `hint:<name>`; beyond the limit `sender:<source>`."""
     hint, sender = f"hint:{signal['hint']}", signal.get("sender")
-    if sender is None or any(alerts.open_rules(memory, signal["tenant"], hint)):
+    if sender is None or any(alerts.open_rules(state, signal["tenant"], hint)):
         return hint
-    return hint if _opened(memory, signal, at) < MOST else f"sender:{sender}"
+    return hint if _opened(state, signal, at) < MOST else f"sender:{sender}"
 
 
-def count(memory: Memory, signal: Signal, at: datetime, outputs: Iterable[Event]) -> None:
+def count(state: StateStore, signal: Signal, at: datetime, outputs: Iterable[Event]) -> None:
     """Note the alerts that a signal opened under its sender's name for it."""
     new = sum(e.type == "alert.raised.v1" and e.subject == f"hint:{signal['hint']}" for e in outputs)
     if new and signal.get("sender") is not None:
-        opened = _opened(memory, signal, at)
-        memory.put(_key(signal), [stamp(at)[:10], opened + new])
+        opened = _opened(state, signal, at)
+        state.put(_key(signal), [stamp(at)[:10], opened + new])
 
 
-def _opened(memory: Memory, signal: Signal, at: datetime) -> int:
-    day, opened = memory.get(_key(signal)) or ("", 0)
+def _opened(state: StateStore, signal: Signal, at: datetime) -> int:
+    day, opened = state.get(_key(signal)) or ("", 0)
     return int(opened) if day >= stamp(at)[:10] else 0
 
 

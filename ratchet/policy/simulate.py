@@ -46,15 +46,15 @@ class Bounds:
         if self.max_refused < 0 or not 0 <= self.max_fraction <= 1:
             raise ValueError("bounds: max_refused must be at least 0, max_fraction between 0 and 1")
 
-    def hold(self, blast: Blast) -> bool:
-        """Is this blast within them? A guest that cannot be told counts as refused: a store refuses it.
+    def hold(self, impact: Impact) -> bool:
+        """Is this impact within them? A guest that cannot be told counts as refused: a store refuses it.
 
         Where nobody was seen lately, nobody can say whom it would refuse.
         """
-        if blast.unseen and not blast.considered:
+        if impact.unseen and not impact.considered:
             return False
-        hit = len(blast.refused) + len(blast.unknown)
-        return hit <= self.max_refused and hit <= self.max_fraction * blast.considered
+        hit = len(impact.refused) + len(impact.unknown)
+        return hit <= self.max_refused and hit <= self.max_fraction * impact.considered
 
     def to_data(self) -> dict[str, Json]:
         """As JSON."""
@@ -95,7 +95,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blast:
+class Impact:
     """The effect of a change on a fleet, guest by guest: two guests of one machine may run on different terms.
 
     Attributes:
@@ -128,7 +128,7 @@ class Blast:
         }
 
 
-def simulate(fleet: Iterable[Mapping[str, Json]], before: Floor | None, after: Floor, policy: Policy) -> Blast:
+def simulate(fleet: Iterable[Mapping[str, Json]], before: Floor | None, after: Floor, policy: Policy) -> Impact:
     """`effect` of one floor in the place of another, on its family alone.
 
     Args:
@@ -151,7 +151,7 @@ def effect(
     at: datetime | None,
     family: str | None = None,
     unseen_after: timedelta | None = None,
-) -> Blast:
+) -> Impact:
     """What changing from one whole policy to another does to each guest, as stores and verdicts will decide.
 
     Each guest's last fresh proof is appraised again under both, as if it attested the same now: admitted is what is
@@ -185,7 +185,7 @@ def effect(
             admitted += [_hit(guest, _more(now.reasons, was.reasons))] if now.admitted and not was.admitted else []
             continue
         (unknown if why and all(r.code == ABSTAINS for r in why) else refused).append(_hit(guest, why))
-    return Blast(
+    return Impact(
         considered=considered,
         refused=tuple(refused),
         already_refused=already,

@@ -213,20 +213,20 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
-class Yield:
+class Superseded:
     """Another rollout of the family goes back while this one is underway: only one change can be the last."""
 
     to: str
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class TimePassed:
     """Time passed."""
 
     at: datetime
 
 
-Happening = Begin | Approve | Reject | Halt | RollBack | Confirm | Fail | Replace | Yield | Pass
+RolloutEvent = Begin | Approve | Reject | Halt | RollBack | Confirm | Fail | Replace | Superseded | TimePassed
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class Note:
 Effect = Send | Restore | Enforced | Restored | Note
 
 
-def advance(rollout: Rollout, event: Happening) -> tuple[Rollout, tuple[Effect, ...]]:
+def advance(rollout: Rollout, event: RolloutEvent) -> tuple[Rollout, tuple[Effect, ...]]:
     """The next rollout, and what is to be done. Pure; raises for no sequence of events."""
     match event:
         case Begin():
@@ -286,11 +286,11 @@ def advance(rollout: Rollout, event: Happening) -> tuple[Rollout, tuple[Effect, 
         case Replace():
             if rollout.state not in ENDED:
                 return replace(rollout, state=State.SUPERSEDED, expires=None), (Note(f"superseded by {event.by}"),)
-        case Yield():
+        case Superseded():
             if rollout.state in UNDERWAY:
                 halted = replace(rollout, state=State.HALTED, by_person=False, approvals=())
                 return halted, (Note(f"halted: {event.to} goes back"),)
-        case Pass():
+        case TimePassed():
             return _pass(rollout, event)
     return rollout, (Note(f"{type(event).__name__.lower()}: not while {rollout.state.value}"),)
 
@@ -370,7 +370,7 @@ def _fail(rollout: Rollout, event: Fail) -> tuple[Rollout, tuple[Effect, ...]]:
     return halted, (Note(f"halted: {event.store} does not enforce it"),)
 
 
-def _pass(rollout: Rollout, event: Pass) -> tuple[Rollout, tuple[Effect, ...]]:
+def _pass(rollout: Rollout, event: TimePassed) -> tuple[Rollout, tuple[Effect, ...]]:
     if rollout.expires is None or event.at < rollout.expires:
         return rollout, ()
     if rollout.state is State.ENFORCED:

@@ -69,12 +69,12 @@ class Approvers:
         return cls(**data)
 
 
-_HASHED = ("proposal", "family", "floor", "before", "policy", "policy_before", "blast")
+_HASHED = ("proposal", "family", "floor", "before", "policy", "policy_before", "impact")
 
 
 def proposal_hash(data: Mapping[str, Json]) -> str:
     """What an approver signs: SHA-256 over the RFC 8785 bytes of {proposal, family, floor, before, policy,
-    policy_before, blast}; what a proposal does not have is null.
+    policy_before, impact}; what a proposal does not have is null.
     """
     return digest(canonical({name: data.get(name) for name in _HASHED}))
 

@@ -14,7 +14,7 @@ from ratchet.policy import amendment
 from ratchet.policy.amendment import POLICY
 from ratchet.policy.floor import Floor, floor_hash, open_floor
 from ratchet.policy.policy import Policy
-from ratchet.policy.simulate import Blast, Bounds, effect, samples_of
+from ratchet.policy.simulate import Bounds, Impact, effect, samples_of
 from ratchet.policy.tighten import succeeds, tightens
 
 Fleet = Sequence[Mapping[str, Json]]
@@ -60,9 +60,9 @@ def of_floor(
     """
     now = policy.with_floors({**policy.floors, family: before or open_floor(family, "none in force")})
     then = policy.with_floors({**policy.floors, family: floor})
-    blast = effect(occasion.fleet, now, then, occasion.at, family, _unseen(occasion))
+    impact = effect(occasion.fleet, now, then, occasion.at, family, _unseen(occasion))
     tightening = tightens(floor, before)
-    automatic, why = by_itself(floor, before, tightening, blast, occasion.bounds)
+    automatic, why = by_itself(floor, before, tightening, impact, occasion.bounds)
     if configured:
         automatic = False
         why = f"waits for approval: written into the configuration; {why.partition('; ')[2]}"
@@ -78,7 +78,7 @@ def of_floor(
         "diff": [],
         "exact": floor.provenance.exact and not configured,
         "tightening": tightening,
-        "blast": blast.to_data(),
+        "impact": impact.to_data(),
         "bound": occasion.bounds.to_data(),
         "automatic": automatic,
         "why": why,
@@ -90,7 +90,7 @@ def of_floor(
 
 def of_policy(wanted: Policy, in_force: Policy, occasion: Occasion) -> dict[str, Json]:
     """The proposal of a policy beside the floors. Never by itself: no vendor signed it."""
-    blast = effect(occasion.fleet, in_force, wanted, occasion.at, None, _unseen(occasion))
+    impact = effect(occasion.fleet, in_force, wanted, occasion.at, None, _unseen(occasion))
     new, old = wanted.with_floors({}), in_force.with_floors({})
     tightening = amendment.tightens(new, old)
     needs = "waits for approval: it admits nothing more"
@@ -107,10 +107,10 @@ def of_policy(wanted: Policy, in_force: Policy, occasion: Occasion) -> dict[str,
         "diff": list(amendment.differences(new, old)),
         "exact": False,
         "tightening": tightening,
-        "blast": blast.to_data(),
+        "impact": impact.to_data(),
         "bound": occasion.bounds.to_data(),
         "automatic": False,
-        "why": f"{needs}; {_counted(blast)}",
+        "why": f"{needs}; {_counted(impact)}",
         "cause": occasion.cause,
         "families": occasion.families,
         "samples": _samples(occasion.fleet, wanted, POLICY),
@@ -126,10 +126,10 @@ def _samples(fleet: Fleet, policy: Policy, family: str) -> dict[str, Json]:
     return {"refuse": [dict(s) for s in proved.refuse], "pass": [dict(s) for s in proved.admit]}
 
 
-def by_itself(floor: Floor, before: Floor | None, tightening: bool, blast: Blast, bounds: Bounds) -> tuple[bool, str]:
+def by_itself(floor: Floor, before: Floor | None, tightening: bool, impact: Impact, bounds: Bounds) -> tuple[bool, str]:
     """Whether it may go by itself, and why, in one line."""
-    hit = len(blast.refused) + len(blast.unknown)
-    effect = _counted(blast)
+    hit = len(impact.refused) + len(impact.unknown)
+    effect = _counted(impact)
     if not tightening and succeeds(floor, before):
         return (
             False,
@@ -143,7 +143,7 @@ def by_itself(floor: Floor, before: Floor | None, tightening: bool, blast: Blast
             False,
             f"waits for approval: reviewed by {floor.provenance.reviewed_by}, not signed by the vendor; {effect}",
         )
-    if not bounds.hold(blast):
+    if not bounds.hold(impact):
         limit = f"{bounds.max_refused} guests and {bounds.max_fraction:.1%}"
         return False, f"waits for approval: {effect}, beyond the bounds of {limit}"
     return True, f"goes by itself: exact, tighter, and within bounds; {effect}" if hit else (
@@ -151,13 +151,13 @@ def by_itself(floor: Floor, before: Floor | None, tightening: bool, blast: Blast
     )
 
 
-def _counted(blast: Blast) -> str:
+def _counted(impact: Impact) -> str:
     """The effect in one line."""
-    effect = f"would refuse {len(blast.refused)} of {blast.considered} guests"
-    if blast.unknown:
-        effect += f" and cannot tell of {len(blast.unknown)}"
-    if blast.admitted:
-        effect += f", and admit {len(blast.admitted)} more"
-    if blast.unseen:
-        effect += f"; {len(blast.unseen)} were not seen lately"
+    effect = f"would refuse {len(impact.refused)} of {impact.considered} guests"
+    if impact.unknown:
+        effect += f" and cannot tell of {len(impact.unknown)}"
+    if impact.admitted:
+        effect += f", and admit {len(impact.admitted)} more"
+    if impact.unseen:
+        effect += f"; {len(impact.unseen)} were not seen lately"
     return effect

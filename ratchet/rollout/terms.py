@@ -29,11 +29,11 @@ def may_go_by_itself(
     """
     if proposed["family"] == POLICY or not (proposed["automatic"] and proposed["exact"] and proposed["tightening"]):
         return False
-    blast = proposed["blast"]
-    if blast.get("unseen") and not blast["considered"]:
+    impact = proposed["impact"]
+    if impact.get("unseen") and not impact["considered"]:
         return False
-    hit = len(blast["refused"]) + blast["unknown"]
-    if hit > bounds.max_refused or hit > bounds.max_fraction * blast["considered"]:
+    hit = len(impact["refused"]) + impact["unknown"]
+    if hit > bounds.max_refused or hit > bounds.max_fraction * impact["considered"]:
         return False
     return before is None or (in_force is not None and amendment.tightens(in_force, before))
 

@@ -175,7 +175,7 @@ class World:
 
             def run(number: int) -> None:
                 at, batch = self.rounds[number]
-                log.append([drive.event_of(one, TENANT, blobs) for one in batch])
+                log.append([drive.rollout_event(one, TENANT, blobs) for one in batch])
                 log.append([("ticks", tick(at))])
                 executor.drain()
                 telling.drain()

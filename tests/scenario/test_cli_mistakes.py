@@ -13,7 +13,7 @@ from ratchet.app.errors import Fault
 from ratchet.app.home import Home
 from ratchet.app.running import drain, engine
 from ratchet.cli.main import main
-from streams.embedded import Claim
+from streams.embedded import DataDirectoryLock
 
 Capture = pytest.CaptureFixture[str]
 
@@ -56,7 +56,7 @@ def test_the_demo_empties_no_folder_but_its_own(tmp_path: Path, capsys: Capture)
 def test_the_demo_empties_no_folder_on_which_another_process_runs(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "demo").write_text("")
     (tmp_path / "ratchet.db").write_text("in use")
-    running = Claim(tmp_path / "ratchet.db")
+    running = DataDirectoryLock(tmp_path / "ratchet.db")
     try:
         assert main(["demo", "--once", "--data", str(tmp_path)]) == 4
     finally:

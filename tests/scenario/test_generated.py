@@ -155,7 +155,7 @@ def test_the_shipped_week_is_reported_as_it_was_planted_and_tightens_the_policy(
     assert compared.agrees, f"missed {sorted(compared.missed)}, unexpected {sorted(compared.unexpected)}"
     assert world.standing == tiers(scenario, TRUSTED_FOR)
     # and of the two recoveries the small one goes on by itself, and the large one waits, as the reviewed bulletin does
-    proposed = [(p["family"], p["automatic"], len(p["blast"]["refused"])) for p in world.data("proposals")]
+    proposed = [(p["family"], p["automatic"], len(p["impact"]["refused"])) for p in world.data("proposals")]
     assert ("sgx/51606a000000", True, 2) in proposed
     assert ("tdx/51806f050000", False, 14) in proposed
     assert [automatic for family, automatic, _ in proposed if family == "snp/Milan"] == [False]

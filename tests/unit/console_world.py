@@ -344,7 +344,7 @@ class Fleet:
             "tightening": True,
             "automatic": False,
             "why": "reviewed floors wait for approval",
-            "blast": {"considered": 30000, "refused": hits, "already_refused": 12, "unknown": 106, "abstains": []},
+            "impact": {"considered": 30000, "refused": hits, "already_refused": 12, "unknown": 106, "abstains": []},
             "bound": {"max_refused": 50, "max_fraction": 0.01},
         }
         self.reader.waiting_proposals.append(

@@ -59,7 +59,7 @@ def test_nothing_that_is_sent_raises(verb: str, by: str, signature: str) -> None
 
 
 def test_the_hash_covers_what_was_shown() -> None:
-    shown = {"proposal": "p", "family": "snp/Milan", "floor": {"a": 1}, "before": None, "blast": {"refused": []}}
+    shown = {"proposal": "p", "family": "snp/Milan", "floor": {"a": 1}, "before": None, "impact": {"refused": []}}
     assert proposal_hash({**shown, "why": "anything"}) == proposal_hash(shown)
     for name in (*shown, "policy", "policy_before"):
         assert proposal_hash({**shown, name: "another"}) != proposal_hash(shown)

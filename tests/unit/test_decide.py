@@ -195,7 +195,7 @@ def test_the_first_machine_of_a_family_brings_its_proposal(ice_lake: dict[int, b
     data = made.data
     assert (made.type, made.subject, made.time) == ("proposal.made.v1", ICE_LAKE, AT)
     assert (data["exact"], data["tightening"], data["before"], data["automatic"]) == (True, True, None, True)
-    assert data["blast"]["considered"] == 1
+    assert data["impact"]["considered"] == 1
     assert data["floor"]["evaluation"] == 17
     assert data["hash"] == proposal_hash(data)
     assert data["samples"]["refuse"]
@@ -208,7 +208,7 @@ def test_new_tcb_info_names_the_machines_that_it_would_refuse(ice_lake: dict[int
     world = World()
     world.step(signals(*fleet(world, ice_lake)))
     (made,) = world.step(*world.document(ice_lake[17], AT + timedelta(hours=1)))
-    refused = made.data["blast"]["refused"]
+    refused = made.data["impact"]["refused"]
     assert [(hit["identity"], hit["hint"], hit["region"]) for hit in refused] == [("ppid:n10", "n10", "eu-west")]
     assert all(why["code"] == "below_floor" and why["remedy"] for why in refused[0]["why"])
     assert made.data["automatic"], "one of eleven is within bounds"
@@ -246,8 +246,8 @@ def test_the_next_evaluation_is_held_against_the_floor_in_force(ice_lake: dict[i
         change(first.data["floor"], AT + timedelta(minutes=1)), *world.document(ice_lake[18], AT + timedelta(hours=1))
     )
     assert second.data["before"] == first.data["floor"]
-    assert second.data["blast"]["already_refused"] == 1
-    assert len(second.data["blast"]["refused"]) == 10, "evaluation 18 asks for the firmware of November 2024"
+    assert second.data["impact"]["already_refused"] == 1
+    assert len(second.data["impact"]["refused"]) == 10, "evaluation 18 asks for the firmware of November 2024"
     assert not second.data["automatic"]
 
 
@@ -310,7 +310,7 @@ def test_a_reviewed_floor_is_proposed_and_never_automatic() -> None:
     world.step(signals(snp("a", 23), snp("b", 22)))
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT))
     assert (made.data["exact"], made.data["tightening"], made.data["automatic"]) == (False, True, False)
-    assert [hit["hint"] for hit in made.data["blast"]["refused"]] == ["b"]
+    assert [hit["hint"] for hit in made.data["impact"]["refused"]] == ["b"]
     assert "reviewed by Ada" in made.data["why"]
     assert made.data["families"] == ["snp/Genoa"]
 
@@ -329,7 +329,7 @@ def test_a_later_review_takes_the_place_of_an_earlier_one_and_not_the_reverse() 
     lower = reviewed("AMD-SB-3034", 23, AT + timedelta(days=1), reviewed_at="2025-09-24T00:00:00Z")
     (second,) = world.step(change(first.data["floor"], AT + timedelta(hours=1), "snp/Genoa"), lower)
     assert not second.data["tightening"]
-    assert second.data["blast"]["refused"] == []
+    assert second.data["impact"]["refused"] == []
     again = reviewed("AMD-SB-3034", 28, AT + timedelta(days=2), reviewed_at="2025-02-05T00:00:00Z")
     assert world.step(again) == []
 
@@ -355,7 +355,7 @@ def test_only_the_latest_genuine_word_of_a_machine_counts() -> None:
     world.step(signals(snp("a", 23, AT + hour), snp("a", 20, AT), snp("b", 23, AT)))
     world.step(signals(snp("b", 1, AT + 2 * hour, genuine=False), snp("c", 9, AT, genuine=False)))
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + 3 * hour))
-    assert (made.data["blast"]["considered"], made.data["blast"]["refused"]) == (2, [])
+    assert (made.data["impact"]["considered"], made.data["impact"]["refused"]) == (2, [])
     assert [one["time"] for _, one in world.state.scan("machine/default/chip:a/")] == [stamp(AT + hour)]
 
 
@@ -394,19 +394,19 @@ def test_a_proposal_says_of_every_guest_what_the_store_will_decide() -> None:
     world.step(signals(*guests))
     floors = [{"family": "snp/Genoa", "minima": [{"bits": {"policy.smt": False}}]}]
     (made,) = world.step(reviewed("AMD-SB-3027", 0, AT + timedelta(hours=1), floors=floors))
-    blast = made.data["blast"]
+    impact = made.data["impact"]
     held = {"snp/Genoa": from_data(made.data["floor"])}
     refused_by_the_store = [g for g in guests if shortfalls(held["snp/Genoa"], g["tcb"], g["bits"])]
-    assert (blast["considered"], len(blast["refused"])) == (51, len(refused_by_the_store)) == (51, 50)
-    assert {one["hint"] for one in blast["refused"]} == {one["hint"] for one in refused_by_the_store}
+    assert (impact["considered"], len(impact["refused"])) == (51, len(refused_by_the_store)) == (51, 50)
+    assert {one["hint"] for one in impact["refused"]} == {one["hint"] for one in refused_by_the_store}
 
 
 def test_what_is_not_seen_for_a_week_dilutes_no_bound_and_is_listed_apart() -> None:
     world = World()
     world.step(signals(*(snp(f"gone{n}", 99, AT - timedelta(days=8)) for n in range(98)), snp("here", 20, AT)))
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + timedelta(hours=1)))
-    blast = made.data["blast"]
-    assert (blast["considered"], len(blast["refused"]), len(blast["unseen"])) == (1, 1, 98)
+    impact = made.data["impact"]
+    assert (impact["considered"], len(impact["refused"]), len(impact["unseen"])) == (1, 1, 98)
     assert "98 were not seen lately" in made.data["why"]
 
 
@@ -417,10 +417,10 @@ def test_a_retired_machine_counts_no_more_until_it_attests_again() -> None:
     assert world.letters == []
     world.step(signals(snp("a", 20, AT + timedelta(minutes=30))))  # sent before, read after
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + timedelta(hours=2)))
-    assert [one["hint"] for one in made.data["blast"]["refused"]] == ["b"]
+    assert [one["hint"] for one in made.data["impact"]["refused"]] == ["b"]
     world.step(signals(snp("a", 20, AT + timedelta(hours=3))))
     (again,) = world.step(reviewed("AMD-SB-3030", 24, AT + timedelta(hours=4)))
-    assert [one["hint"] for one in again.data["blast"]["refused"]] == ["a", "b"]
+    assert [one["hint"] for one in again.data["impact"]["refused"]] == ["a", "b"]
 
 
 def test_nobody_retires_a_machine_without_the_operators_key() -> None:
@@ -450,12 +450,12 @@ def test_a_configuration_that_alters_the_policy_is_a_proposal_with_its_effect_an
     assert data["policy"] == wider.to_data()
     assert data["policy_before"] == known.to_data()
     assert data["diff"] == ["reference_values: snp.more is known   (LOOSER)"]
-    assert [one["hint"] for one in data["blast"]["admitted"]] == ["b"]
+    assert [one["hint"] for one in data["impact"]["admitted"]] == ["b"]
     assert "once approved it stays" in data["why"]
     assert data["hash"] == proposal_hash(data)
     stricter = replace(known, reference_values=(images("web", image, "contraindicated"),))
     (made,) = world.step(decided("configured", "policy", {"policy": stricter.to_data()}, AT + timedelta(hours=2)))
-    assert [one["hint"] for one in made.data["blast"]["refused"]] == ["a"]
+    assert [one["hint"] for one in made.data["impact"]["refused"]] == ["a"]
     assert made.data["tightening"] is True
     assert world.step(decided("configured", "policy", {"policy": known.to_data()}, AT + timedelta(hours=3))) == []
 
@@ -503,6 +503,6 @@ def test_what_was_judged_again_was_not_seen_again() -> None:
     later = AT + timedelta(minutes=1)
     world.step(signals(snp("sold", 20, later, received=stamp(AT - timedelta(minutes=1)), rejudged="c1")))
     (made,) = world.step(reviewed("AMD-SB-3019", 23, AT + timedelta(hours=1)))
-    blast = made.data["blast"]
-    assert [one["hint"] for one in blast["refused"]] == ["here"]
-    assert [one["hint"] for one in blast["unseen"]] == ["gone"]
+    impact = made.data["impact"]
+    assert [one["hint"] for one in impact["refused"]] == ["here"]
+    assert [one["hint"] for one in impact["unseen"]] == ["gone"]

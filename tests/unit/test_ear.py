@@ -18,7 +18,7 @@ from snp_world import NOW
 from snp_world import World as Vendor
 
 from collectors.delivery import accept_document
-from collectors.http import Entrance, Sender
+from collectors.http import EvidenceAPI, Sender
 from ratchet import ear
 from ratchet.app.composition import configured_policy
 from ratchet.app.home import Home
@@ -68,7 +68,7 @@ class World:
                 document, name, "test", name, self.database.log, self.database.blobs, "/t", "default", NOW - HOUR
             )
         sender = Sender("kbs", hashlib.sha256(TOKEN.encode()).hexdigest(), gives_challenges=challenges)
-        entrance = Entrance(
+        entrance = EvidenceAPI(
             (sender,),
             self.database.log,
             self.database.blobs,

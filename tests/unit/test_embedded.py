@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ratchet.event import Event, Json, derived_id, stamp
 from ratchet.ports import Log, Record, Unreachable
 from streams.clock import GRACE, Live, drive, tick
-from streams.embedded import AlreadyRunning, Claim, Embedded, Kept, Sinks, run
+from streams.embedded import AlreadyRunning, DataDirectoryLock, Embedded, Kept, Sinks, run
 from streams.notify import Notify
 from streams.sqlite import Database
 from streams.stage import Output, State
@@ -197,18 +197,19 @@ def test_state_is_a_sorted_map(steps: list[tuple[str, str, int]], prefix: str) -
 
 
 def test_one_executor_a_data_directory(path: Path) -> None:
-    claim = Claim(path)
+    claim = DataDirectoryLock(path)
     # another process is refused, and told who has it
-    script = f"from pathlib import Path; from streams.embedded import Claim; Claim(Path({str(path)!r}))"
+    script = "from pathlib import Path; from streams.embedded import DataDirectoryLock; "
+    script += f"DataDirectoryLock(Path({str(path)!r}))"
     refused = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "AlreadyRunning" in refused.stderr
     assert "stop it first" in refused.stderr
     with pytest.raises(AlreadyRunning):
-        Claim(path)
+        DataDirectoryLock(path)
     # once it is given back, it can be had
     claim.release()
-    Claim(path).release()
+    DataDirectoryLock(path).release()
 
 
 # The clock

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.delivery import MAX_DOCUMENT, Rejected, accept_document
-from collectors.http import Entrance, Sender
+from collectors.http import EvidenceAPI, Sender
 from collectors.request import MAX_BODY
 from ratchet.event import BlobId
 from streams.sqlite import Database
@@ -42,7 +42,7 @@ class World:
         self.now, self.room = AT, True
         sender = Sender("agent-7", hashlib.sha256(TOKEN.encode()).hexdigest(), rate, burst, asks, bytes_per_day=quota)
         self.serve(
-            Entrance(
+            EvidenceAPI(
                 (sender,),
                 self.database.log,
                 self.database.blobs,
@@ -54,7 +54,7 @@ class World:
             )
         )
 
-    def serve(self, entrance: Entrance) -> None:
+    def serve(self, entrance: EvidenceAPI) -> None:
         self._transport = httpx.ASGITransport(app=entrance.app())
 
     async def post(self, token: str | None = TOKEN, **request: object) -> httpx.Response:
@@ -123,7 +123,7 @@ def test_only_the_configuration_says_that_a_sender_vouches_for_freshness(tmp_pat
     world = World(tmp_path / "ratchet.db")
     assert world.send(json=piece(vouched=True)).status_code == 422
     assert world.send(json=piece()).status_code == 201
-    trusted = Entrance(
+    trusted = EvidenceAPI(
         (Sender("log", hashlib.sha256(TOKEN.encode()).hexdigest(), vouches_freshness=True),),
         world.database.log,
         world.database.blobs,

@@ -104,7 +104,7 @@ class World:
     def propose(
         self, wanted: AmdFloor, before: AmdFloor | None = None, *, automatic: bool = False, **changes: Any
     ) -> str:
-        blast = simulate(FLEET, before, wanted, POLICY)
+        impact = simulate(FLEET, before, wanted, POLICY)
         proved = samples(FLEET, wanted, POLICY)
         data = {
             "proposal": derived_id("proposal", floor_hash(wanted), str(self.count)),
@@ -113,7 +113,7 @@ class World:
             "before": before.to_data() if before else None,
             "exact": wanted.provenance.exact,
             "tightening": tightens(wanted, before),
-            "blast": blast.to_data(),
+            "impact": impact.to_data(),
             "bound": BOUNDS.to_data(),
             "automatic": automatic,
             "why": "a test",
@@ -634,7 +634,7 @@ def configured(world: World, policy: Policy) -> list[Event]:
 
 
 def propose_policy(world: World, wanted: Policy, before: Policy) -> str:
-    blast = simulate(FLEET, None, floor(0), POLICY).to_data()
+    impact = simulate(FLEET, None, floor(0), POLICY).to_data()
     data = {
         "proposal": derived_id("proposal", wanted.hash, str(world.count)),
         "family": "policy",
@@ -644,7 +644,7 @@ def propose_policy(world: World, wanted: Policy, before: Policy) -> str:
         "policy_before": before.to_data(),
         "exact": False,
         "tightening": amendment.tightens(wanted, before),
-        "blast": blast,
+        "impact": impact,
         "bound": BOUNDS.to_data(),
         "automatic": False,
         "why": "a test",

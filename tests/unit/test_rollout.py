@@ -16,19 +16,19 @@ from ratchet.rollout.advance import (
     Enforced,
     Fail,
     Halt,
-    Happening,
     Note,
-    Pass,
     Reject,
     Replace,
     Restore,
     Restored,
     RollBack,
     Rollout,
+    RolloutEvent,
     Send,
     State,
+    Superseded,
     Terms,
-    Yield,
+    TimePassed,
     advance,
 )
 
@@ -39,7 +39,7 @@ DOWN = Terms(loosening=True, quorum=2, lasts=WEEK)
 NEW = Rollout(proposal="p", stores=("git", "opa"))
 
 
-def run(*events: Happening, rollout: Rollout = NEW) -> tuple[Rollout, list[Effect]]:
+def run(*events: RolloutEvent, rollout: Rollout = NEW) -> tuple[Rollout, list[Effect]]:
     done: list[Effect] = []
     for event in events:
         rollout, effects = advance(rollout, event)
@@ -86,9 +86,9 @@ def test_a_loosening_ends_by_itself() -> None:
     begun = (Begin(DOWN, automatic=False), Approve("ada", DOWN, AT), Approve("bob", DOWN, AT), *both(1))
     rollout, _ = run(*begun)
     assert rollout.expires == AT + timedelta(seconds=WEEK)
-    rollout, effects = run(Pass(AT + timedelta(days=6)), rollout=rollout)
+    rollout, effects = run(TimePassed(AT + timedelta(days=6)), rollout=rollout)
     assert rollout.state is State.ENFORCED
-    rollout, effects = run(Pass(AT + timedelta(days=7)), *both(2), rollout=rollout)
+    rollout, effects = run(TimePassed(AT + timedelta(days=7)), *both(2), rollout=rollout)
     assert (rollout.state, effects) == (State.ROLLED_BACK, [Restore(2), Restored()])
 
 
@@ -114,7 +114,7 @@ def test_going_back_on_a_tightening_takes_the_quorum_and_lasts_for_a_while() -> 
     assert rollout.state is State.ENFORCED
     rollout, effects = run(RollBack("ada", DOWN, AT), RollBack("bob", DOWN, AT), rollout=rollout)
     assert (rollout.state, effects) == (State.ROLLED_BACK, [Restore(2)])
-    rollout, effects = run(*both(2), Pass(AT + timedelta(days=7)), rollout=rollout)
+    rollout, effects = run(*both(2), TimePassed(AT + timedelta(days=7)), rollout=rollout)
     assert (rollout.state, effects) == (State.APPROVED, [Restored(), Send(3)])
 
 
@@ -144,14 +144,14 @@ _EVENTS = st.one_of(
     st.builds(Confirm, _STORES, _ATTEMPTS, _TIMES, st.just(WEEK)),
     st.builds(Fail, _STORES, _ATTEMPTS),
     st.builds(Replace, st.just("q")),
-    st.builds(Yield, st.just("q")),
-    st.builds(Pass, _TIMES),
+    st.builds(Superseded, st.just("q")),
+    st.builds(TimePassed, _TIMES),
 )
 
 
 @settings(max_examples=600, deadline=None)
 @given(events=st.lists(_EVENTS, max_size=25))
-def test_no_sequence_of_events_breaks_the_rules(events: list[Happening]) -> None:
+def test_no_sequence_of_events_breaks_the_rules(events: list[RolloutEvent]) -> None:
     rollout = NEW
     approved: set[str] = set()
     confirmed: set[str] = set()
@@ -164,7 +164,7 @@ def test_no_sequence_of_events_breaks_the_rules(events: list[Happening]) -> None
             approved.add(event.by)
         for effect in effects:
             if isinstance(effect, Send):
-                ended = isinstance(event, Pass) and before.state is State.ROLLED_BACK
+                ended = isinstance(event, TimePassed) and before.state is State.ROLLED_BACK
                 automatic = isinstance(event, Begin) and event.automatic and not event.terms.loosening
                 asked = isinstance(event, Approve) and len(approved) >= (2 if event.terms.loosening else 1)
                 assert ended or automatic or asked

@@ -16,7 +16,7 @@ from ratchet.policy.appraise import Policy
 from ratchet.policy.floor import AmdFloor, Minimum, open_floor, shortfalls
 from ratchet.policy.floor.provenance import Provenance
 from ratchet.policy.policy import required
-from ratchet.policy.simulate import Blast, Bounds, Hit, effect, samples, simulate
+from ratchet.policy.simulate import Bounds, Hit, Impact, effect, samples, simulate
 
 IMAGE = "ab" * 48
 REVIEWED = Provenance(documents=(BlobId("e" * 64),), pointer="/floors/0", rule="amd.reviewed/1", reviewed_by="Ada")
@@ -48,12 +48,12 @@ FLEET = [machine(f"n{n:02}", 23) for n in range(20)] + [machine("n20", 22), mach
 
 
 def test_a_floor_names_the_machines_that_it_would_refuse_and_says_why() -> None:
-    blast = simulate(FLEET, floor(21), floor(23), POLICY)
-    assert blast.considered == 23
-    assert [hit.hint for hit in blast.refused] == ["n20", "n21"]
-    assert [(r.component, r.got, r.want) for r in blast.refused[0].why] == [("reported.snp", 22, 23)]
-    assert blast.already_refused == 1, "n22 is below the floor in force"
-    assert blast.unknown == ()
+    impact = simulate(FLEET, floor(21), floor(23), POLICY)
+    assert impact.considered == 23
+    assert [hit.hint for hit in impact.refused] == ["n20", "n21"]
+    assert [(r.component, r.got, r.want) for r in impact.refused[0].why] == [("reported.snp", 22, 23)]
+    assert impact.already_refused == 1, "n22 is below the floor in force"
+    assert impact.unknown == ()
 
 
 def test_before_the_first_floor_nobody_is_refused_by_one() -> None:
@@ -67,15 +67,15 @@ def test_who_is_refused_for_another_reason_is_not_counted_twice() -> None:
         machine("bad", 20, tier="contraindicated"),
         machine("elsewhere", 1, family="snp/Milan"),
     ]
-    blast = simulate(others, None, floor(23), POLICY)
-    assert (blast.considered, blast.already_refused, blast.refused) == (2, 2, ())
+    impact = simulate(others, None, floor(23), POLICY)
+    assert (impact.considered, impact.already_refused, impact.refused) == (2, 2, ())
 
 
 def test_a_machine_that_does_not_attest_what_is_asked_is_unknown_and_named() -> None:
     stepping = floor(20, model=0x11, stepping=1)
-    blast = simulate([machine("old-report", 23)], None, stepping, POLICY)
-    assert [hit.hint for hit in blast.unknown] == ["old-report"]
-    data = blast.to_data()
+    impact = simulate([machine("old-report", 23)], None, stepping, POLICY)
+    assert [hit.hint for hit in impact.unknown] == ["old-report"]
+    data = impact.to_data()
     assert (data["unknown"], data["refused"]) == (1, [])
     assert data["abstains"][0]["why"][0]["code"] == "floor_abstains"
     canonical(data)
@@ -83,27 +83,27 @@ def test_a_machine_that_does_not_attest_what_is_asked_is_unknown_and_named() -> 
 
 def test_where_nobody_was_seen_lately_nothing_goes_by_itself() -> None:
     gone = Hit(identity="chip:a", hint="a", region=None, why=())
-    blast = Blast(considered=0, refused=(), already_refused=0, unknown=(), unseen=(gone,))
-    assert not Bounds(max_refused=9, max_fraction=1.0).hold(blast)
+    impact = Impact(considered=0, refused=(), already_refused=0, unknown=(), unseen=(gone,))
+    assert not Bounds(max_refused=9, max_fraction=1.0).hold(impact)
 
 
 def test_the_order_of_the_fleet_does_not_show() -> None:
     assert simulate(FLEET, None, floor(23), POLICY) == simulate(reversed(FLEET), None, floor(23), POLICY)
 
 
-def blast(refused: int, considered: int, unknown: int = 0) -> Blast:
+def impact(refused: int, considered: int, unknown: int = 0) -> Impact:
     hit = Hit(identity="chip:1", hint="n", region=None, why=())
-    return Blast(considered=considered, refused=(hit,) * refused, already_refused=0, unknown=(hit,) * unknown)
+    return Impact(considered=considered, refused=(hit,) * refused, already_refused=0, unknown=(hit,) * unknown)
 
 
 def test_both_bounds_must_hold_and_what_cannot_be_told_counts() -> None:
     bounds = Bounds(max_refused=3, max_fraction=0.1)
-    assert bounds.hold(blast(2, 20))
-    assert not bounds.hold(blast(3, 20)), "more than a tenth"
-    assert not bounds.hold(blast(4, 400)), "more than three"
-    assert not bounds.hold(blast(2, 20, unknown=1))
-    assert Bounds().hold(blast(0, 0))
-    assert not Bounds().hold(blast(1, 10_000))
+    assert bounds.hold(impact(2, 20))
+    assert not bounds.hold(impact(3, 20)), "more than a tenth"
+    assert not bounds.hold(impact(4, 400)), "more than three"
+    assert not bounds.hold(impact(2, 20, unknown=1))
+    assert Bounds().hold(impact(0, 0))
+    assert not Bounds().hold(impact(1, 10_000))
     assert Bounds.from_data(bounds.to_data()) == bounds
 
 
@@ -146,9 +146,9 @@ def test_a_change_of_the_policy_is_counted_on_what_each_guest_proved() -> None:
     """A store is not asked about statuses and accepted ones: the proof is appraised again under both policies."""
     guests = [attested("current", "UpToDate"), attested("old", "OutOfDate"), attested("older", "OutOfDate")]
     lax = replace(JUDGING, accept={"OutOfDate": ("*",)})
-    blast = effect(guests, lax, JUDGING, AT)
-    assert [hit.hint for hit in blast.refused] == ["old", "older"]
-    assert {reason.code for reason in blast.refused[0].why} == {"tcb_out_of_date"}
+    impact = effect(guests, lax, JUDGING, AT)
+    assert [hit.hint for hit in impact.refused] == ["old", "older"]
+    assert {reason.code for reason in impact.refused[0].why} == {"tcb_out_of_date"}
     back = effect(guests, JUDGING, lax, AT)
     assert ([hit.hint for hit in back.admitted], back.refused, back.already_refused) == (["old", "older"], (), 0)
     stricter = replace(JUDGING, require=required({"tdx": {"attributes.pks": True}}))
@@ -158,6 +158,6 @@ def test_a_change_of_the_policy_is_counted_on_what_each_guest_proved() -> None:
 def test_who_was_not_seen_for_a_while_counts_apart() -> None:
     guests = [attested("here", "OutOfDate"), {**attested("gone", "OutOfDate"), "time": stamp(AT - timedelta(days=9))}]
     lax = replace(JUDGING, accept={"OutOfDate": ("*",)})
-    blast = effect(guests, lax, JUDGING, AT, unseen_after=timedelta(days=7))
-    assert ([hit.hint for hit in blast.refused], blast.considered) == (["here"], 1)
-    assert [hit.hint for hit in blast.unseen] == ["gone"]
+    impact = effect(guests, lax, JUDGING, AT, unseen_after=timedelta(days=7))
+    assert ([hit.hint for hit in impact.refused], impact.considered) == (["here"], 1)
+    assert [hit.hint for hit in impact.unseen] == ["gone"]

@@ -35,7 +35,7 @@ def row() -> dict[str, Any]:
             "tightening": True,
             "exact": False,
             "why": f"waits for approval: reviewed by {EVIL}",
-            "blast": {"refused": [hit], "considered": 1, "already_refused": 0, "unknown": 0},
+            "impact": {"refused": [hit], "considered": 1, "already_refused": 0, "unknown": 0},
         },
         "state": "proposed",
         "expires": None,

@@ -29,7 +29,7 @@ from typing import Protocol
 from ratchet.event import Json, stamp
 
 
-class Memory(Protocol):
+class StateStore(Protocol):
     """As `streams.stage.State`, which the core cannot import."""
 
     def get(self, key: str) -> Json | None:
@@ -50,15 +50,15 @@ def due_key(when: datetime | str, kind: str, tenant: str, subject: str) -> str:
     return f"due/{when if isinstance(when, str) else stamp(when)}/{kind}/{tenant}/{subject}"
 
 
-def due_until(memory: Memory, at: datetime) -> list[tuple[str, str, str, str]]:
+def due_until(state: StateStore, at: datetime) -> list[tuple[str, str, str, str]]:
     """Due entries up to a moment, taken out: (when, kind, tenant, subject), in order."""
     limit = stamp(at)
     found = []
-    for key, (kind, tenant, subject) in memory.scan("due/"):
+    for key, (kind, tenant, subject) in state.scan("due/"):
         when = key[4 : 4 + len(limit)]
         if when > limit:
             break
         found.append((key, (when, kind, tenant, subject)))
     for key, _ in found:
-        memory.delete(key)
+        state.delete(key)
     return [entry for _, entry in found]
