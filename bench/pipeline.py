@@ -18,8 +18,7 @@ from statistics import quantiles
 from collectors.simulated.deliveries import deliveries
 from collectors.simulated.delivery import DeliveryKind
 from collectors.simulated.drive import drive
-from collectors.simulated.scenario import Scenario
-from collectors.simulated.shipped import week
+from collectors.simulated.scenario import Scenario, week
 from collectors.simulated.vendor import Vendor
 from ratchet.app.home import Home
 from ratchet.app.running import engine

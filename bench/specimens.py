@@ -83,7 +83,7 @@ def _in_force(bundles: list[Path], at: datetime) -> Path:
 def _simulated() -> dict[str, Specimen]:
     from collectors.simulated.deliveries import deliveries
     from collectors.simulated.delivery import DeliveryKind
-    from collectors.simulated.shipped import week
+    from collectors.simulated.scenario import week
     from collectors.simulated.vendor import Vendor
 
     with tempfile.TemporaryDirectory() as folder:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cryptography.x509 import SubjectKeyIdentifier
 
 from collectors.simulated import der
 from collectors.simulated.keys import Key
+
+CERTIFICATES_FROM = datetime(2024, 6, 1, tzinfo=UTC)
+CERTIFICATES_UNTIL = datetime(2031, 6, 1, tzinfo=UTC)
+"""For how long the simulated vendors' certificates hold: long before and after any scenario."""
 
 _ATTRIBUTES = {"CN": "2.5.4.3", "C": "2.5.4.6", "L": "2.5.4.7", "ST": "2.5.4.8", "O": "2.5.4.10", "OU": "2.5.4.11"}
 

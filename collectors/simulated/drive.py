@@ -15,7 +15,7 @@ from datetime import datetime
 
 from collectors.simulated.deliveries import deliveries
 from collectors.simulated.delivery import Delivery, DeliveryKind, Fact
-from collectors.simulated.scenario import Scenario
+from collectors.simulated.model import BaseScenario
 from collectors.simulated.truth import ticks
 from collectors.simulated.vendor import Vendor
 from ratchet.event import BlobId, Event, Json, delivery_id, stamp
@@ -49,7 +49,7 @@ class Comparison:
 
 
 def drive(
-    scenario: Scenario,
+    scenario: BaseScenario,
     vendor: Vendor,
     log: Log,
     blobs: Blobs,
@@ -93,7 +93,7 @@ def drive(
     return Driven(evidence, documents, ticked)
 
 
-def rounds(scenario: Scenario, arriving: Iterable[Delivery]) -> Iterator[tuple[datetime, list[Delivery]]]:
+def rounds(scenario: BaseScenario, arriving: Iterable[Delivery]) -> Iterator[tuple[datetime, list[Delivery]]]:
     """Deliveries by the tick that closes their round: at or before its time, after the tick before."""
     waiting: list[Delivery] = []
     due = ticks(scenario)
@@ -185,6 +185,6 @@ def compare(planted: Iterable[Fact], alerts: Iterable[Mapping[str, Json]]) -> Co
     return Comparison(wanted & reported, wanted - reported, frozenset(reported - wanted))
 
 
-def expected_ticks(scenario: Scenario) -> int:
+def expected_ticks(scenario: BaseScenario) -> int:
     """How many ticks `drive` makes, for a progress bar."""
     return sum(1 for _ in ticks(scenario))

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from collectors.simulated.delivery import Fact
-from collectors.simulated.fleet import Machine, histories, revocations
-from collectors.simulated.intel import Level, Tcb
-from collectors.simulated.plan import REFUSED, Piece, plan
-from collectors.simulated.scenario import Scenario, SnpFirmware, SnpGroup
+from collectors.simulated.model import BaseScenario, How
+from collectors.simulated.plan import plan
+from collectors.simulated.registry import KINDS
+from collectors.simulated.spec import Judge, Piece
 
 SETTLING_TICKS = 4
 """Ticks after the last delivery: feedback edges take a round each (design: changes to verify, receipts to roll-out)."""
@@ -43,47 +43,39 @@ SHIPPED = Limits()
 """As in rules/."""
 
 
-def truth(scenario: Scenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
+def truth(scenario: BaseScenario, limits: Limits = SHIPPED) -> frozenset[Fact]:
     """Everything that must be reported of a scenario."""
-    pieces = [one for one in plan(scenario) if isinstance(one, Piece)]
-    revoked = {name: at for at, name in reversed(revocations(scenario))}
+    known = _Known(scenario, limits)
     proofs: dict[str, list[Piece]] = defaultdict(list)
     refused: list[Piece] = []
     facts: set[Fact] = set()
-    for piece in pieces:
+    for piece in known.pieces:
         name = piece.machine.name
-        gone = name in revoked and piece.time >= revoked[name]
-        if piece.how in REFUSED:
-            facts.add(Fact("evidence-failed", name))
-            refused.append(piece)
-        elif piece.how == "replayed":
-            facts.add(Fact("evidence-replayed", name))
-        elif piece.how == "unendorsed":
-            facts.add(Fact("endorsement-missing", name))
-        elif piece.how == "foreign":
+        gone = name in known.revoked and piece.time >= known.revoked[name]
+        if piece.how == "foreign":
             facts.add(Fact(_recognised(piece, proofs, limits), piece.sender))
-            facts.update(Fact(fact.rule, piece.sender) for fact in _of_foreign(scenario, piece, limits))
-        elif piece.how == "unchallenged":
-            # A revoked certificate is told of whoever sends it; else it is only said that nobody knows its age.
-            facts.add(Fact("certificate-revoked" if gone else "evidence-age-unknown", name))
-            if gone:
+            facts.update(Fact(fact.rule, piece.sender) for fact in known.of_machine([piece]))
+        elif piece.how not in _PROOFS and (piece.how != "unchallenged" or not gone):
+            facts.update(Fact(rule, name) for rule in piece.rules)
+            if piece.refused:
                 refused.append(piece)
         elif gone:
+            # A revoked certificate is told of whoever sends it, challenged or not.
             facts.add(Fact("certificate-revoked", name))
             refused.append(piece)
         else:
             proofs[name].append(piece)
-    published = histories(scenario)
     # What it proved last is judged again when the list comes that names its certificate.
-    facts.update(Fact("certificate-revoked", name) for name in revoked if proofs.get(name))
+    facts.update(Fact("certificate-revoked", name) for name in known.revoked if proofs.get(name))
     for sent in proofs.values():
-        facts.update(_of_proofs(scenario, sent, published))
-        for piece, when in _judged_again(scenario, sent, published, limits.trusted_for):
-            if _outdated(scenario, piece, when, published):
-                facts.add(Fact("tcb-out-of-date", piece.machine.name))
+        facts.update(known.of_machine(sent))
     facts.update(Fact("machine-silent", name) for name in _silent(scenario, proofs, limits))
     facts.update(Fact("failure-burst", f"region:{region}") for region in _bursts(refused, limits))
     return frozenset(facts)
+
+
+_PROOFS: frozenset[How] = frozenset({"honest", "debug"})
+"""What proves something of the machine that it names, good or bad."""
 
 
 def _recognised(piece: Piece, proofs: Mapping[str, list[Piece]], limits: Limits) -> str:
@@ -92,16 +84,7 @@ def _recognised(piece: Piece, proofs: Mapping[str, list[Piece]], limits: Limits)
     return "name-moved" if seen and piece.time - seen[-1] <= limits.trusted_for else "machine-unknown"
 
 
-def _of_foreign(scenario: Scenario, piece: Piece, limits: Limits) -> Iterator[Fact]:
-    """What the one piece of a foreign machine shows of it: now, and judged again when Intel publishes."""
-    published = histories(scenario)
-    yield from _of_proofs(scenario, [piece], published)
-    for _, when in _judged_again(scenario, [piece], published, limits.trusted_for):
-        if _outdated(scenario, piece, when, published):
-            yield Fact("tcb-out-of-date", piece.sender)
-
-
-def ticks(scenario: Scenario) -> Iterator[datetime]:
+def ticks(scenario: BaseScenario) -> Iterator[datetime]:
     """When the clock ticks, from the start until everything has settled."""
     at = scenario.start
     while at <= scenario.end + SETTLING_TICKS * scenario.tick:
@@ -109,79 +92,76 @@ def ticks(scenario: Scenario) -> Iterator[datetime]:
         at += scenario.tick
 
 
-def _of_proofs(
-    scenario: Scenario, sent: list[Piece], published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]]
-) -> Iterator[Fact]:
-    """What genuine evidence of one machine shows, piece by piece."""
-    highest: dict[str, int] = {}
-    for piece in sent:
-        name, group = piece.machine.name, piece.machine.group
-        if piece.release not in scenario.workloads[group.runs]:
-            yield Fact("measurement-unknown", name)
-        if piece.how == "debug":
-            yield Fact("debug-enabled", name)
-        if isinstance(piece.firmware, SnpFirmware):
-            for component, svn in piece.firmware.model_dump().items():
+class _Known:
+    """What is planned, and what the vendors say of it.
+
+    Attributes:
+        pieces: all evidence, in order of time.
+        revoked: machine -> since when its certificate is revoked.
+    """
+
+    def __init__(self, scenario: BaseScenario, limits: Limits) -> None:
+        self._scenario, self._limits = scenario, limits
+        self._judges = {g.tee: KINDS[g.tee].judge(scenario) for g in scenario.machines.values()}
+        self.pieces = [one for one in plan(scenario) if isinstance(one, Piece)]
+        self.revoked: dict[str, datetime] = {}
+        for name in scenario.names:
+            since = self._judges[scenario.group_of(name).tee].revoked(name)
+            if since is not None:
+                self.revoked[name] = since
+
+    def judge(self, piece: Piece) -> Judge:
+        """Who knows what must be reported of the firmware that it shows."""
+        return self._judges[piece.machine.group.tee]
+
+    def of_machine(self, sent: list[Piece]) -> Iterator[Fact]:
+        """What genuine evidence of one machine shows, piece by piece, and when it is judged again."""
+        yield from self.shown(sent)
+        for piece, when in self.judged_again(sent):
+            if self.judge(piece).outdated(piece, when):
+                yield Fact("tcb-out-of-date", piece.machine.name)
+
+    def shown(self, sent: Iterable[Piece]) -> Iterator[Fact]:
+        """What genuine evidence of one machine shows when it comes, piece by piece."""
+        highest: dict[str, int] = {}
+        for piece in sent:
+            name, group, judge = piece.machine.name, piece.machine.group, self.judge(piece)
+            if piece.release not in self._scenario.workloads[group.runs]:
+                yield Fact("measurement-unknown", name)
+            if piece.debug:
+                yield from (Fact(rule, name) for rule in piece.rules)
+            for component, svn in judge.marks(piece.firmware).items():
                 if svn < highest.get(component, 0):
                     yield Fact("firmware-rolled-back", name)
                 highest[component] = max(svn, highest.get(component, 0))
-        elif out_of_date(scenario, piece.machine, piece.firmware, piece.time, published):
-            yield Fact("tcb-out-of-date", name)
+            if judge.outdated(piece, piece.time):
+                yield Fact("tcb-out-of-date", name)
+
+    def judged_again(self, sent: Iterable[Piece]) -> Iterator[tuple[Piece, datetime]]:
+        """The latest piece of each guest of a machine that each of its vendor's publications finds, while it counts.
+
+        A document is applied once all that came by the same tick is there: what is replaced by then is not judged by
+        it.
+        """
+        pieces = list(sent)
+        if not pieces:
+            return
+        gone = self.revoked.get(pieces[0].chip, self._scenario.end)
+        for when in self.judge(pieces[0]).publications(pieces[0].machine.group):
+            applied = next(tick for tick in ticks(self._scenario) if tick >= when)
+            if applied >= gone:
+                return  # a machine whose certificate is revoked is that, and nothing else
+            latest = {(piece.release, piece.debug): piece for piece in pieces if piece.time <= applied}
+            for piece in latest.values():
+                if piece.time < when < self.trusted_until(piece):
+                    yield piece, when
+
+    def trusted_until(self, piece: Piece) -> datetime:
+        """Until when a genuine piece lets its machine be trusted."""
+        return self.judge(piece).trusted_until(piece, self._limits.trusted_for)
 
 
-def _judged_again(
-    scenario: Scenario,
-    sent: Iterable[Piece],
-    published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
-    trusted_for: timedelta,
-) -> Iterator[tuple[Piece, datetime]]:
-    """The latest piece of each guest of a machine that each of Intel's publications finds, while it counts.
-
-    A document is applied once all that came by the same tick is there: what is replaced by then is not judged by it.
-    """
-    pieces = list(sent)
-    if not pieces or isinstance(pieces[0].machine.group, SnpGroup):
-        return
-    gone = next((at for at, name in revocations(scenario) if name == pieces[0].chip), scenario.end)
-    for when, _ in published[pieces[0].machine.group.fmspc][1:]:
-        applied = next(tick for tick in ticks(scenario) if tick >= when)
-        if applied >= gone:
-            return  # a machine whose certificate is revoked is that, and nothing else
-        latest = {(piece.release, piece.how == "debug"): piece for piece in pieces if piece.time <= applied}
-        for piece in latest.values():
-            if piece.time < when < piece.time + trusted_for:
-                yield piece, when
-
-
-def _outdated(
-    scenario: Scenario,
-    piece: Piece,
-    when: datetime,
-    published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
-) -> bool:
-    """Whether a piece shows, judged at another time than its own, firmware that is out of date."""
-    return isinstance(piece.firmware, Tcb) and out_of_date(scenario, piece.machine, piece.firmware, when, published)
-
-
-def out_of_date(
-    scenario: Scenario,
-    machine: Machine,
-    tcb: Tcb,
-    at: datetime,
-    published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]],
-) -> bool:
-    """Whether an Intel machine lacks something of what Intel asks by then."""
-    group = machine.group
-    if isinstance(group, SnpGroup):
-        return False
-    levels = [levels for when, levels in published[group.fmspc] if when <= at][-1]
-    newest_qe = max(
-        g.firmware.qe for g in scenario.machines.values() if not isinstance(g, SnpGroup) and g.tee == group.tee
-    )
-    return not levels[0].met_by(tcb, group.tee) or tcb.qe < newest_qe
-
-
-def _silent(scenario: Scenario, proofs: Mapping[str, list[Piece]], limits: Limits) -> Iterator[str]:
+def _silent(scenario: BaseScenario, proofs: Mapping[str, list[Piece]], limits: Limits) -> Iterator[str]:
     """Machines of which some tick finds the latest proof too old."""
     all_ticks = list(ticks(scenario))
     for name, sent in proofs.items():
@@ -221,7 +201,7 @@ class _Word:
     until: datetime
 
 
-def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
+def tiers(scenario: BaseScenario, trusted_for: timedelta) -> dict[str, str]:
     """How every machine that ever proved itself must stand when all has settled.
 
     That is the worst of its live guests. Nobody alive, the word that counted longest decides: what was bad stays bad
@@ -233,28 +213,27 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
         trusted_for: how long the policy lets proof count.
     """
     end = list(ticks(scenario))[-1]
-    revoked = {name: at for at, name in reversed(revocations(scenario))}
-    published = histories(scenario)
+    known = _Known(scenario, Limits(trusted_for=trusted_for))
     words: dict[str, dict[tuple[str, bool], _Word]] = defaultdict(dict)
     proofs: dict[str, list[Piece]] = defaultdict(list)
     foreign: set[str] = set()
-    for piece in plan(scenario):
-        if isinstance(piece, Piece) and piece.how == "foreign":
+    for piece in known.pieces:
+        if piece.how == "foreign":
             foreign.add(piece.sender)
-        if not isinstance(piece, Piece) or piece.how not in ("honest", "debug"):
+        if piece.how not in _PROOFS:
             continue
         name = piece.machine.name
-        if name in revoked and piece.time >= revoked[name]:
+        if name in known.revoked and piece.time >= known.revoked[name]:
             continue
-        tier = _tier(scenario, piece, published)
-        until = piece.time + (BAD_COUNTS if tier == "contraindicated" else trusted_for)
-        words[name][piece.release, piece.how == "debug"] = _Word(piece.time, tier, until)
+        tier = _tier(known, piece)
+        until = piece.time + BAD_COUNTS if tier == "contraindicated" else known.trusted_until(piece)
+        words[name][piece.release, piece.debug] = _Word(piece.time, tier, until)
         proofs[name].append(piece)
     for name, sent in proofs.items():
-        for piece, when in _judged_again(scenario, sent, published, trusted_for):
-            guest = piece.release, piece.how == "debug"
+        for piece, when in known.judged_again(sent):
+            guest = piece.release, piece.debug
             word = words[name][guest]
-            if word.at == piece.time and _outdated(scenario, piece, when, published):
+            if word.at == piece.time and known.judge(piece).outdated(piece, when):
                 worse = max(word.tier, "warning", key=_WORSE.index)
                 words[name][guest] = _Word(word.at, worse, word.until)
     found = {f"{name} (foreign)": "contraindicated" for name in foreign}
@@ -262,28 +241,25 @@ def tiers(scenario: Scenario, trusted_for: timedelta) -> dict[str, str]:
         last = max(guests.values(), key=lambda word: word.until)
         live = [word.tier for word in guests.values() if word.until > end]
         tier = max(live, key=_WORSE.index, default="contraindicated" if last.tier == "contraindicated" else "none")
-        if tier == "affirming" and _fallen(proofs[name]):
+        if tier == "affirming" and _fallen(known, proofs[name]):
             tier = "warning"
-        found[name] = "contraindicated" if name in revoked else tier
+        found[name] = "contraindicated" if name in known.revoked else tier
     return found
 
 
-def _fallen(sent: Iterable[Piece]) -> bool:
+def _fallen(known: _Known, sent: Iterable[Piece]) -> bool:
     """Whether the firmware of a machine is below a version that it proved, by its latest proof."""
     highest: dict[str, int] = {}
     below: set[str] = set()
     for piece in sent:
-        if isinstance(piece.firmware, SnpFirmware):
-            for component, svn in piece.firmware.model_dump().items():
-                highest[component] = max(svn, highest.get(component, 0))
-                (below.add if svn < highest[component] else below.discard)(component)
+        for component, svn in known.judge(piece).marks(piece.firmware).items():
+            highest[component] = max(svn, highest.get(component, 0))
+            (below.add if svn < highest[component] else below.discard)(component)
     return bool(below)
 
 
-def _tier(
-    scenario: Scenario, piece: Piece, published: Mapping[str, tuple[tuple[datetime, tuple[Level, ...]], ...]]
-) -> str:
-    facts = {fact.rule for fact in _of_proofs(scenario, [piece], published)}
+def _tier(known: _Known, piece: Piece) -> str:
+    facts = {fact.rule for fact in known.shown([piece])}
     if "debug-enabled" in facts:
         return "contraindicated"
     return "warning" if facts else "affirming"

@@ -81,11 +81,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _scenario(args: argparse.Namespace) -> Scenario:
     from collectors.simulated import scenario as scenarios
-    from collectors.simulated.shipped import week
     from ratchet.app.running import now
 
     try:
-        found = scenarios.load(Path(args.scenario)) if args.scenario else week()
+        found = scenarios.load(Path(args.scenario)) if args.scenario else scenarios.week()
     except scenarios.ScenarioError as error:
         raise Fault("scenario", str(error), "docs/scenarios.md has all keys") from error
     except OSError as error:
@@ -102,7 +101,7 @@ def prepare(place: Home, scenario: Scenario) -> None:
     Raises:
         Fault: it holds something that is no demo's, or another process runs on it.
     """
-    from collectors.simulated.policy import reference_values
+    from collectors.simulated.fleet import reference_values
     from collectors.simulated.vendor import Vendor
     from ratchet.app.key_file import new_key
     from ratchet.app.running import claimed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from collectors.simulated import scenario as scenarios
 from collectors.simulated.drive import drive
-from collectors.simulated.policy import reference_values
+from collectors.simulated.fleet import reference_values
 from collectors.simulated.vendor import Vendor
 from ratchet import advisory
 from ratchet.app import assets

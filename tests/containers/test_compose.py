@@ -19,8 +19,9 @@ import httpx
 import pytest
 from machines import BARE, NAMES, OPA, checkout, registry, run
 
-from collectors.simulated.amd import Guest, report
-from collectors.simulated.scenario import SnpFirmware
+from collectors.simulated.amd.groups import SnpFirmware
+from collectors.simulated.amd.pki import amd_of
+from collectors.simulated.amd.report import Guest, report
 from collectors.simulated.vendor import Vendor
 
 BULLETIN = "ratchet/advisory/amd/amd-sb-3019.json"
@@ -151,16 +152,16 @@ vendor = "amd"
 file = "ark.der"
 """
     composed.typed("sh", "-c", "umask 077; cat > /data/ratchet.toml", given=settings.encode())
-    composed.typed("sh", "-c", "cat > /data/ark.der", given=vendor.amd.ark("Milan"))
+    composed.typed("sh", "-c", "cat > /data/ark.der", given=amd_of(vendor.keys).ark("Milan"))
     return str(sender["token"])
 
 
 def sent(composed: Composed, vendor: Vendor, token: str) -> dict[str, Any]:
     """Post evidence of a machine whose firmware meets the bulletin, bound to a challenge."""
-    chip, firmware, challenge = vendor.amd.chip("Milan", "node-1"), SnpFirmware(), secrets.token_bytes(32)
+    chip, firmware, challenge = amd_of(vendor.keys).chip("Milan", "node-1"), SnpFirmware(), secrets.token_bytes(32)
     guest = Guest(bytes.fromhex("5a" * 48), secrets.token_bytes(32))
     raw = report(
-        5, chip, guest, challenge.ljust(64, b"\0"), vendor.amd.vcek_key(chip, firmware),
+        5, chip, guest, challenge.ljust(64, b"\0"), amd_of(vendor.keys).vcek_key(chip, firmware),
         reported=firmware, committed=firmware, launch=firmware,
     )  # fmt: skip
     answer = httpx.post(
@@ -170,7 +171,7 @@ def sent(composed: Composed, vendor: Vendor, token: str) -> dict[str, Any]:
             "delivery": secrets.token_hex(8),
             "name": "node-1",
             "evidence": b64(raw),
-            "endorsements": [b64(vendor.amd.vcek(chip, firmware))],
+            "endorsements": [b64(amd_of(vendor.keys).vcek(chip, firmware))],
             "challenge": challenge.hex(),
         },
         trust_env=False,
@@ -232,8 +233,8 @@ def test_an_approved_floor_is_proved_by_opa_and_nothing_is_lost_by_a_restart(
     composed.compose("restart", "-t", "10", "ratchet")
     composed.answers("RATCHET_PORT", "/healthz")
     for name, document in (
-        ("chain.pem", vendor.amd.chain("Milan")),
-        ("milan.crl", vendor.amd.crl("Milan", datetime.now(UTC).replace(microsecond=0))),
+        ("chain.pem", amd_of(vendor.keys).chain("Milan")),
+        ("milan.crl", amd_of(vendor.keys).crl("Milan", datetime.now(UTC).replace(microsecond=0))),
         ("bulletin.json", (composed.folder / BULLETIN).read_bytes()),
     ):
         composed.typed("sh", "-c", f"cat > /tmp/{name} && ratchet ingest --document /tmp/{name}", given=document)

@@ -13,7 +13,7 @@ from typing import Any
 from collectors.simulated import drive
 from collectors.simulated.deliveries import deliveries
 from collectors.simulated.delivery import Delivery
-from collectors.simulated.policy import reference_values
+from collectors.simulated.fleet import reference_values
 from collectors.simulated.scenario import Scenario, parse
 from collectors.simulated.vendor import Vendor
 from ratchet.app.assets import rules

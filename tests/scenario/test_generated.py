@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from collectors.simulated import drive
+from collectors.simulated.fleet import reference_values
 from collectors.simulated.generate import generate
-from collectors.simulated.plan import IntelBundle, plan
-from collectors.simulated.policy import reference_values
-from collectors.simulated.scenario import Scenario, dump, load, parse
-from collectors.simulated.shipped import week
+from collectors.simulated.plan import plan
+from collectors.simulated.scenario import Scenario, dump, load, parse, week
+from collectors.simulated.spec import Document
 from collectors.simulated.truth import tiers, truth
 from collectors.simulated.vendor import Vendor
 from ratchet.app.assets import rules
@@ -126,7 +126,7 @@ def goes_as_planted(scenario: Scenario, vendor: Vendor, folder: Path, shuffle: i
     # and each piece of evidence has a verdict; only documents that are none are dead letters, with their bytes
     first = [verdict for verdict in world.data("verdicts") if verdict["rejudged"] is None]
     assert len(first) == world.driven.evidence
-    unreadable = [d for d in plan(scenario) if isinstance(d, IntelBundle) and d.how in ("random", "truncated")]
+    unreadable = [d for d in plan(scenario) if isinstance(d, Document) and not d.readable]
     assert len(world.data("dead-letters")) == len(unreadable)
     assert all(letter["blob"] for letter in world.data("dead-letters"))
 

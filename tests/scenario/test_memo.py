@@ -9,7 +9,7 @@ import pytest
 
 from collectors.simulated.deliveries import deliveries
 from collectors.simulated.delivery import DeliveryKind
-from collectors.simulated.shipped import week
+from collectors.simulated.scenario import week
 from collectors.simulated.vendor import Vendor
 from ratchet.collateral import Collateral, parse
 from ratchet.collateral.roots import vendor_roots

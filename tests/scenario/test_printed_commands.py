@@ -83,8 +83,9 @@ class World:
     """A folder with everything that printed commands speak of, and a data directory in which a fleet has run."""
 
     def __init__(self, folder: Path) -> None:
+        from collectors.simulated.amd.groups import FirmwareRollsBack, SnpGroup
         from collectors.simulated.generate import generate
-        from collectors.simulated.scenario import FirmwareRollsBack, SnpGroup, dump
+        from collectors.simulated.scenario import dump
 
         self.folder = folder
         scenario = generate(4)

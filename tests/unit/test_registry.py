@@ -20,10 +20,10 @@ SNP = next(one for one in FORMATS.values() if one.tee.name == "snp")
 
 
 def outside() -> Iterator[Path]:
-    """Everything that runs, but for the formats' own folders."""
+    """Everything that runs, but for the folders of formats and of simulated vendors."""
     for folder in ("ratchet", "streams", "collectors", "dashboards"):
         for path in sorted((ROOT / folder).rglob("*")):
-            own = re.match(r"ratchet/evidence/\w+/|collectors/simulated/", path.relative_to(ROOT).as_posix())
+            own = re.match(r"(ratchet/evidence|collectors/simulated)/\w+/", path.relative_to(ROOT).as_posix())
             if path.suffix in (".py", ".rego", ".html") and own is None:
                 yield path
 

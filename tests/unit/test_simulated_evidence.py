@@ -12,8 +12,11 @@ import pytest
 
 from collectors.simulated.deliveries import deliveries
 from collectors.simulated.delivery import Delivery
-from collectors.simulated.plan import Piece, plan
+from collectors.simulated.intel.groups import IntelHardware
+from collectors.simulated.intel.pki import intel_of
+from collectors.simulated.plan import plan
 from collectors.simulated.scenario import Scenario, parse
+from collectors.simulated.spec import Piece
 from collectors.simulated.vendor import Vendor
 from ratchet.collateral import Collateral, UnknownDocument
 from ratchet.collateral import parse as read
@@ -116,8 +119,7 @@ def test_dcap_qvl_agrees_on_every_quote(vendor: Vendor) -> None:
     for one in deliveries(scenario, vendor):
         if one.name.startswith("bundle"):
             bundles[(one.name.split()[1], one.name.split()[2])] = one.raw
-        elif one.delivery in machines and machines[one.delivery].group.tee != "snp":
-            group = machines[one.delivery].group
+        elif one.delivery in machines and isinstance(group := machines[one.delivery].group, IntelHardware):
             bundle = bundles[(group.tee, group.fmspc)]
             try:
                 claims = _dcap(vendor, one.raw, bundle, one.time)
@@ -232,7 +234,7 @@ def _dcap(vendor: Vendor, quote: bytes, bundle: bytes, at: datetime) -> dict[str
         for key, value in json.loads(bundle).items()
     }
     seconds = int(at.timestamp())
-    verifier = dcap_qvl.QuoteVerifier(vendor.intel.root)
+    verifier = dcap_qvl.QuoteVerifier(intel_of(vendor.keys).root)
     policy = dcap_qvl.QuotePolicy.claims_only(seconds)
     claims = verifier.verify_with_policy(quote, dcap_qvl.QuoteCollateralV3(**fields), seconds, policy)
     return json.loads(claims.to_json())

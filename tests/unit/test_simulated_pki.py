@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from collectors.simulated import der
-from collectors.simulated.intel import Level, Tcb, Tee
+from collectors.simulated.amd.groups import Product, SnpFirmware
+from collectors.simulated.amd.pki import amd_of
+from collectors.simulated.intel.pki import STRANGER, Level, Tcb, Tee, intel_of
 from collectors.simulated.keys import Keyring
-from collectors.simulated.scenario import Product, SnpFirmware
 from collectors.simulated.vendor import Vendor
 from ratchet.collateral import parse
 
@@ -85,7 +86,7 @@ def test_a_pck_certificate_is_laid_out_like_intels(vendor: Vendor, corpus: Path)
     quote = (corpus / "sgx-quote" / "sgx-signal-cdsi-2026.bin").read_bytes()
     pems = re.findall(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", quote, re.S)
     real = [x509.load_pem_x509_certificate(pem) for pem in pems]
-    chain = vendor.intel.pck("icelake-001", "51606a000000", "platform", TCB).chain
+    chain = intel_of(vendor.keys).pck("icelake-001", "51606a000000", "platform", TCB).chain
     ours = x509.load_pem_x509_certificates(chain.rstrip(b"\0"))
     assert [_layout(c) for c in ours] == [_layout(c) for c in real]
     assert all("Simulated" in c.subject.rfc4514_string() for c in ours)
@@ -102,8 +103,8 @@ def test_a_pck_certificate_is_laid_out_like_intels(vendor: Vendor, corpus: Path)
 def test_a_vcek_and_its_chain_are_laid_out_like_amds(vendor: Vendor, corpus: Path, product: Product, file: str) -> None:
     real = x509.load_der_x509_certificate((corpus / "snp-report" / f"{file}.vcek.der").read_bytes())
     firmware = SnpFirmware(fmc=1, bl=1, tee=1, snp=4, ucode=81) if product == "Turin" else SnpFirmware()
-    chip = vendor.amd.chip(product, "milan-001")
-    vcek = x509.load_der_x509_certificate(vendor.amd.vcek(chip, firmware))
+    chip = amd_of(vendor.keys).chip(product, "milan-001")
+    vcek = x509.load_der_x509_certificate(amd_of(vendor.keys).vcek(chip, firmware))
     assert _layout(vcek) == _layout(real)
     assert vcek.serial_number == 0
     found = {
@@ -111,7 +112,7 @@ def test_a_vcek_and_its_chain_are_laid_out_like_amds(vendor: Vendor, corpus: Pat
     }
     assert found["1.3.6.1.4.1.3704.1.4"] == chip.hwid
     assert found["1.3.6.1.4.1.3704.1.3.8"] == der.integer(firmware.ucode)
-    ask, ark = x509.load_pem_x509_certificates(vendor.amd.chain(product))
+    ask, ark = x509.load_pem_x509_certificates(amd_of(vendor.keys).chain(product))
     name = {"Milan": "ask_ark_milan", "Genoa": "ask_ark_genoa", "Turin": "ask_ark_turin_vcek"}[product]
     theirs = x509.load_pem_x509_certificates((corpus / "collateral" / "amd" / f"{name}.pem").read_bytes())
     assert [sorted(_layout(c)[0]) for c in (ask, ark)] == [sorted(_layout(c)[0]) for c in theirs]
@@ -153,15 +154,15 @@ def test_roots_are_marked_as_simulated(vendor: Vendor) -> None:
 
 
 def test_strangers_have_the_same_names_and_other_keys(vendor: Vendor) -> None:
-    stranger = vendor.strangers[0]
-    ours, theirs = (x509.load_der_x509_certificate(v.root) for v in (vendor.intel, stranger))
+    stranger = intel_of(vendor.keys, STRANGER)
+    ours, theirs = (x509.load_der_x509_certificate(v.root) for v in (intel_of(vendor.keys), stranger))
     assert ours.subject == theirs.subject
     assert ours.public_key() != theirs.public_key()
 
 
 def _bundle(vendor: Vendor, tee: Tee) -> bytes:
     levels = (Level(7, 13, 5, NOW, "INTEL-SA-01153"), Level(6, 13, 4, NOW, None))
-    return vendor.intel.bundle(
+    return intel_of(vendor.keys).bundle(
         tee=tee,
         fmspc="51606a000000",
         ca="platform",

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.simulated.generate import generate
-from collectors.simulated.scenario import ScenarioError, dump, load, parse, span, write_span
-from collectors.simulated.shipped import week
+from collectors.simulated.model import span, write_span
+from collectors.simulated.scenario import ScenarioError, dump, load, parse, week
 from collectors.simulated.truth import truth
 
 SMALL = """

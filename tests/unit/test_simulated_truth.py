@@ -10,10 +10,11 @@ import pytest
 
 from collectors.simulated import drive
 from collectors.simulated.delivery import Fact
+from collectors.simulated.fleet import reference_values
 from collectors.simulated.generate import generate
-from collectors.simulated.plan import Piece, plan
-from collectors.simulated.policy import reference_values
+from collectors.simulated.plan import plan
 from collectors.simulated.scenario import Scenario, parse
+from collectors.simulated.spec import Piece
 from collectors.simulated.truth import SHIPPED, ticks, tiers, truth
 from collectors.simulated.vendor import Vendor
 from ratchet.app.assets import rules

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 
 from collectors.simulated import certificates as x509
 from collectors.simulated import der
+from collectors.simulated.certificates import CERTIFICATES_FROM, CERTIFICATES_UNTIL
 from collectors.simulated.keys import EcKey, Keyring
-from collectors.simulated.span import CERTIFICATES_FROM, CERTIFICATES_UNTIL
 from ratchet.event import stamp
 
 Ca = Literal["platform", "processor"]
@@ -46,7 +46,7 @@ class Tcb:
     """Security versions of an Intel machine: what its PCK certificate says, and its quotes.
 
     Attributes:
-        microcode, pcesvn, qe, module, module_svn: see `scenario.IntelFirmware`.
+        microcode, pcesvn, qe, module, module_svn: see `groups.IntelFirmware`.
     """
 
     microcode: int
@@ -283,6 +283,16 @@ class Intel:
             "pck_crl_issuer_chain": x509.pem(self.ca(ca)) + x509.pem(self.root),
         }
         return json.dumps(document, indent=1).encode()
+
+
+@lru_cache(maxsize=8)
+def intel_of(keys: Keyring, label: str = "intel") -> Intel:
+    """The vendor of a keyring: one, so that what it caches serves everybody."""
+    return Intel(keys, label)
+
+
+STRANGER = "strange-intel"
+"""Label of a vendor of the same names, under a root that nobody trusts."""
 
 
 def _compact(document: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from collectors.simulated.intel import QE_PRODUCT, QE_SIGNER, Pck, Tcb, Tee
+from collectors.simulated.intel.pki import QE_PRODUCT, QE_SIGNER, Pck, Tcb, Tee
 from collectors.simulated.keys import EcKey
 
 INTEL_QE_VENDOR = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
