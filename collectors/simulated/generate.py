@@ -20,8 +20,8 @@ from collectors.simulated.scenario import Scenario
 _REGIONS = ("eu-west", "us-east", "ap-south")
 _WORKLOADS = {"vault": ["2.3.0", "2.3.1"], "payments": ["7.14.2"], "inference": ["0.9.8", "0.9.9"]}
 
-_FORGED: tuple[How, ...] = ("bit-flipped", "another-key")
-_BAD_EVIDENCE: tuple[How, ...] = ("truncated", "random", "oversized", "wrong-format", "future-dated", "another-root")
+_FORGED = ("bit-flipped", "another-key")
+_BAD_EVIDENCE = ("truncated", "random", "oversized", "wrong-format", "future-dated", "another-root")
 
 
 def generate(seed: int) -> Scenario:
@@ -72,39 +72,8 @@ def _machines(dice: Dice) -> dict[str, dict[str, Any]]:
 
 def _planted(dice: Dice) -> list[Plant]:
     """Which kinds, some of them twice; all of them now and then."""
-    plants = {**_PLANTS, **{name: plant for vendor in VENDORS.values() for name, plant in vendor.plants.items()}}
-    kinds = [plants[name] for name in sorted(plants, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))]
+    kinds = list(PLANTS.values())
     return dice.rng.choices(kinds, k=dice.rng.randrange(0, 4)) + dice.rng.sample(kinds, dice.rng.randrange(4, 12))
-
-
-_ORDER = {
-    name: place
-    for place, name in enumerate(
-        (
-            "firmware-rolls-back",
-            "forged-evidence",
-            "replayed-evidence",
-            "debug-guest",
-            "unknown-measurement",
-            "certificate-revoked",
-            "tcb-recovery",
-            "goes-silent",
-            "failure-burst",
-            "bad-evidence",
-            "bad-document",
-            "unchallenged-evidence",
-            "missing-endorsement",
-            "foreign-machine",
-        )
-    )
-}
-"""In which order events stand to be drawn: what is new comes behind, so that a seed draws what it always drew."""
-
-
-def _sent(event: str, earliest: float, dice: Dice) -> Events:
-    """An event that has a machine and a moment alone."""
-    machine = dice.machine()
-    return _possible(dice, {"event": event, "at": dice.at(earliest), "machine": machine}, _WAYS[event])
 
 
 def _possible(dice: Dice, event: dict[str, Any], way: How) -> Events:
@@ -112,11 +81,10 @@ def _possible(dice: Dice, event: dict[str, Any], way: How) -> Events:
     return [event] if way in dice.ways(event["machine"]) else []
 
 
-_WAYS: dict[str, How] = {
-    "replayed-evidence": "replayed",
-    "debug-guest": "debug",
-    "unchallenged-evidence": "unchallenged",
-}
+def _sent(event: str, way: How, earliest: float, dice: Dice) -> Events:
+    """An event that has a machine and a moment alone."""
+    machine = dice.machine()
+    return _possible(dice, {"event": event, "at": dice.at(earliest), "machine": machine}, way)
 
 
 def _forged(dice: Dice) -> Events:
@@ -169,16 +137,40 @@ def _unendorsed(dice: Dice) -> Events:
     return [{"event": "missing-endorsement", "at": dice.at(), "machine": dice.rng.choice(mine)}]
 
 
-_PLANTS: dict[str, Plant] = {
+_EVERYBODYS: dict[str, Plant] = {
     "forged-evidence": _forged,
-    "replayed-evidence": partial(_sent, "replayed-evidence", 0.05),
-    "debug-guest": partial(_sent, "debug-guest", 0.1),
+    "replayed-evidence": partial(_sent, "replayed-evidence", "replayed", 0.05),
+    "debug-guest": partial(_sent, "debug-guest", "debug", 0.1),
     "unknown-measurement": _unknown,
     "goes-silent": _silent,
     "failure-burst": _burst,
     "bad-evidence": _bad_evidence,
-    "unchallenged-evidence": partial(_sent, "unchallenged-evidence", 0.1),
+    "unchallenged-evidence": partial(_sent, "unchallenged-evidence", "unchallenged", 0.1),
     "missing-endorsement": _unendorsed,
     "foreign-machine": _foreign,
 }
 """What can happen to every kind of machine."""
+
+_FIRST = (
+    "firmware-rolls-back",
+    "forged-evidence",
+    "replayed-evidence",
+    "debug-guest",
+    "unknown-measurement",
+    "certificate-revoked",
+    "tcb-recovery",
+    "goes-silent",
+    "failure-burst",
+    "bad-evidence",
+    "bad-document",
+)
+"""The order in which seeds draw them; all others come behind, as they are listed."""
+
+
+def _in_order(plants: dict[str, Plant]) -> dict[str, Plant]:
+    behind = [name for name in plants if name not in _FIRST]
+    return {name: plants[name] for name in (*_FIRST, *behind)}
+
+
+PLANTS = _in_order({**_EVERYBODYS, **{k: v for vendor in VENDORS.values() for k, v in vendor.plants.items()}})
+"""Everything that is drawn: name of an event -> how. A bulletin is not: what it says is a person's word."""

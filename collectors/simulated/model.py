@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -59,23 +59,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 MachineName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}-\d{3}$")]
 Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,39}$")]
 
-How = Literal[
-    "honest",
-    "bit-flipped",
-    "another-key",
-    "replayed",
-    "debug",
-    "truncated",
-    "random",
-    "oversized",
-    "wrong-format",
-    "future-dated",
-    "another-root",
-    "unchallenged",
-    "unendorsed",
-    "foreign",
-]
-"""What is done to a piece of evidence."""
+How = str
+"""What is done to a piece of evidence: `honest`, one of `WAYS`, or a vendor's own, for which it has an event."""
 
 Ways = Mapping[How, tuple[str, ...]]
 """Each way in which a group's evidence may be no honest one -> the rules that must report it."""

@@ -21,6 +21,11 @@ def tee_of(group: type[Group]) -> str:
     return _literal(group, "tee")
 
 
+def name_of(event: type[Happened]) -> str:
+    """How a scenario file calls this kind of event."""
+    return _literal(event, "event")
+
+
 def _literal(model: type[Group] | type[Happened], key: str) -> str:
     return str(*getattr(model.model_fields[key].annotation, "__args__", ()))
 
@@ -33,12 +38,12 @@ def problems(vendors: Iterable[SimulatedVendor]) -> Iterator[str]:
     for what, names in (
         ("vendor", [vendor.name for vendor in vendors]),
         ("tee", [tee_of(group) for group in kinds]),
-        ("event", [_literal(event, "event") for event in events]),
+        ("event", [name_of(event) for event in events]),
         ("sample", [name for group in kinds for name in group.SAMPLES]),
     ):
         yield from (f"{what} {name} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
     for vendor in vendors:
-        own = {_literal(event, "event") for event in vendor.events}
+        own = {name_of(event) for event in vendor.events}
         yield from (f"{vendor.name}: plants {name}, no event of its own" for name in sorted(set(vendor.plants) - own))
         for group in (kind.group for kind in vendor.kinds):
             spec = FORMATS.get(group.FORMAT)

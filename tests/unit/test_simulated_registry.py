@@ -5,20 +5,22 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from collectors.simulated import amd, intel, truth
 from collectors.simulated import deliveries as minted
 from collectors.simulated.fleet import machines, reference_values
 from collectors.simulated.keys import Keyring
 from collectors.simulated.model import Attest, BaseScenario, Group
-from collectors.simulated.registry import EVENTS, KINDS, VENDORS, BadVendors, load, problems, tee_of
+from collectors.simulated.registry import EVENTS, KINDS, VENDORS, BadVendors, load, name_of, problems, tee_of
 from collectors.simulated.scenario import parse
 from collectors.simulated.spec import Judge, Kind, Piece, SimulatedVendor
 from collectors.simulated.vendor import Vendor
@@ -98,7 +100,7 @@ def test_a_kind_keeps_what_it_promises(kind: Kind, name: str, vendor: Vendor) ->
         "attest": {"every": "4h"},
         "workloads": {"vault": ["1.0"]},
         "machines": {name: group},
-        "timeline": [e for e in _one_of_each(f"{name}-001") if _way(e) in ways],
+        "timeline": [event for way, event in _one_of_each(f"{name}-001").items() if way in ways],
     }
     scenario = parse(yaml.safe_dump(text))
     found = {p.how: p for p in minted.plan(scenario) if isinstance(p, Piece)}
@@ -119,25 +121,17 @@ def test_a_kind_keeps_what_it_promises(kind: Kind, name: str, vendor: Vendor) ->
     assert {"bit-flipped", "another-key"} <= set(ways)
 
 
-def _one_of_each(machine: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [{"event": "forged-evidence", "how": how} for how in ("bit-flipped", "another-key")]
-    bad = ("truncated", "random", "oversized", "wrong-format", "future-dated", "another-root")
-    found += [{"event": "bad-evidence", "how": how} for how in bad]
-    found += [{"event": event} for event in _OTHERS]
-    return [{**event, "at": "30h", "machine": machine} for event in found]
-
-
-_OTHERS = {
-    "replayed-evidence": "replayed",
-    "debug-guest": "debug",
-    "unchallenged-evidence": "unchallenged",
-    "missing-endorsement": "unendorsed",
-    "foreign-machine": "foreign",
-}
-
-
-def _way(event: dict[str, Any]) -> str:
-    return str(event.get("how") or _OTHERS[event["event"]])
+def _one_of_each(machine: str) -> dict[str, dict[str, Any]]:
+    """An event for each way in which evidence can be bad, a vendor's own ways among them."""
+    found = {}
+    for event in EVENTS:
+        hows = get_args(event.model_fields["how"].annotation) if "how" in event.model_fields else ()
+        for how in hows or (None,):
+            data = {"event": name_of(event), "at": "30h", "machine": machine, **({"how": how} if how else {})}
+            with suppress(ValidationError):
+                way = event.model_validate(data).way
+                found |= {way: data} if way is not None else {}
+    return found
 
 
 def test_a_way_that_a_machine_cannot_send_is_told_with_what_it_can() -> None:
@@ -215,3 +209,37 @@ def test_a_vendor_without_versions_and_documents_is_one_entry(vendor: Vendor, mo
     }
     with pytest.raises(KeyError):
         reference_values(scenario)  # no format of that name is read
+
+
+class _Wrapping(amd.SnpGroup):
+    """Machines of a vendor that wraps the reports of AMD's processors."""
+
+    FORMAT = Format("wrapped")
+    tee: Literal["wrapped"] = "wrapped"  # type: ignore[assignment]
+
+
+def test_what_wraps_another_vendors_evidence_has_that_vendors_documents_and_events(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a kind of machine that derives from AMD's, made and judged by AMD's
+    for module in (minted, truth):
+        monkeypatch.setattr(module, "KINDS", {**KINDS, "wrapped": replace(KINDS["snp"], group=_Wrapping)})
+    scenario = BaseScenario(
+        name="Wrapped",
+        seed=1,
+        start=START,
+        duration=timedelta(hours=12),
+        attest=Attest(every=timedelta(hours=2)),
+        workloads={"vault": ("1.0",)},
+        machines={"wrap": _Wrapping(count=1, runs="vault", regions={"eu-west": 1}, product="Milan", vcek="fetched")},
+        timeline=(
+            amd.FirmwareRollsBack(
+                event="firmware-rolls-back", at=timedelta(hours=6), machine="wrap-001", component="snp", to=20
+            ),
+        ),
+    )
+    # then AMD's documents about them come, and AMD's events are true of them
+    documents = [one.name.split()[0] for one in minted.deliveries(scenario, vendor) if one.format is None]
+    assert sorted(documents) == ["chain", "crl", "vcek", "vcek"]
+    assert {f"{fact.rule} {fact.subject}" for fact in truth.truth(scenario)} == {"firmware-rolled-back wrap-001"}
+    assert list(scenario.timeline[0].faults(scenario)) == []

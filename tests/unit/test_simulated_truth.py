@@ -11,8 +11,9 @@ import pytest
 from collectors.simulated import drive
 from collectors.simulated.delivery import Fact
 from collectors.simulated.fleet import reference_values
-from collectors.simulated.generate import generate
+from collectors.simulated.generate import PLANTS, generate
 from collectors.simulated.plan import plan
+from collectors.simulated.registry import KINDS
 from collectors.simulated.scenario import Scenario, parse
 from collectors.simulated.spec import Piece
 from collectors.simulated.truth import SHIPPED, ticks, tiers, truth
@@ -161,8 +162,8 @@ def test_generated_scenarios_are_small_follow_from_their_seed_and_plant_everythi
         assert 8 <= len(scenario.names) <= 24
         assert timedelta(days=1) <= scenario.duration <= timedelta(days=2)
         planted |= {event.event for event in scenario.timeline}
-        assert {g.tee for g in scenario.machines.values()} == {"sgx", "tdx", "snp"}
-    assert len(planted) == 14
+        assert {g.tee for g in scenario.machines.values()} == {tee for tee, kind in KINDS.items() if kind.group.SAMPLES}
+    assert planted == set(PLANTS)
 
 
 def test_honest_pieces_come_as_often_as_the_scenario_says() -> None:

@@ -78,10 +78,9 @@ class SnpHardware(Group):
         """A VCEK that is sent beside the evidence may be missing."""
         return {**WAYS, "unendorsed": ("endorsement-missing",)} if self.vcek == "sent" else WAYS
 
-    def measurements(self, release: str) -> dict[str, str]:
-        """The launch measurement."""
-        image = f"simulated snp image of {self.runs} {release}"
-        return {"measurement": hashlib.sha384(image.encode()).hexdigest()}
+    def measured(self, release: str) -> bytes:
+        """The launch measurement that a report holds of a release."""
+        return hashlib.sha384(f"simulated snp image of {self.runs} {release}".encode()).digest()
 
 
 class SnpGroup(SnpHardware):
@@ -110,6 +109,10 @@ class SnpGroup(SnpHardware):
     )
 
     tee: Literal["snp"]
+
+    def measurements(self, release: str) -> dict[str, str]:
+        """The launch measurement."""
+        return {"measurement": self.measured(release).hex()}
 
     def signed(self, raw: bytes) -> range:
         """From the measurement to the chip id."""

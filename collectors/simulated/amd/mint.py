@@ -37,7 +37,7 @@ class ReportMint:
         if piece.how == "another-key":
             key = self._keys.ec(f"forger/{piece.delivery}", 384)
         guest = Guest(
-            measurement=bytes.fromhex(group.measurements(piece.release)["measurement"]),
+            measurement=group.measured(piece.release),
             report_id=self._keys.derive(f"report id/{piece.chip}/{piece.release}{'/debug' * piece.debug}", 32),
             debug=piece.debug,
         )

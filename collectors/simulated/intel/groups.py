@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -56,9 +57,13 @@ class IntelHardware(Group):
         """Which CA issued their PCK certificates."""
         return "platform"
 
+    @abstractmethod
     def quote_version(self) -> int:
         """Which version of quotes they make."""
-        return 3
+
+    @abstractmethod
+    def measured(self, release: str) -> tuple[bytes, ...]:
+        """What a quote holds of a release: MRENCLAVE; or MRTD, and RTMR0 to RTMR3."""
 
     def firmware_of(self, scenario: BaseScenario, machine: str) -> Changes:
         """Patched around each recovery, but for the machines that miss it."""
@@ -104,10 +109,17 @@ class SgxGroup(IntelHardware):
         """As the scenario says."""
         return self.ca
 
+    def quote_version(self) -> int:
+        """Version 3 alone."""
+        return 3
+
+    def measured(self, release: str) -> tuple[bytes, ...]:
+        """MRENCLAVE."""
+        return (hashlib.sha256(f"simulated sgx image of {self.runs} {release}".encode()).digest(),)
+
     def measurements(self, release: str) -> dict[str, str]:
         """MRENCLAVE."""
-        image = f"simulated sgx image of {self.runs} {release}"
-        return {"mrenclave": hashlib.sha256(image.encode()).hexdigest()}
+        return {"mrenclave": self.measured(release)[0].hex()}
 
     def signed(self, raw: bytes) -> range:
         """The enclave report."""
@@ -119,15 +131,15 @@ class TdxHardware(IntelHardware):
 
     PLATFORM = "tdx"
 
-    def measurements(self, release: str) -> dict[str, str]:
+    def quote_version(self) -> int:
+        """Version 4, which every host can make."""
+        return 4
+
+    def measured(self, release: str) -> tuple[bytes, ...]:
         """MRTD, and RTMR0 to RTMR3: the first three follow from the release, nothing is measured at run time."""
-        about = f"of {self.runs} {release}"
-        registers = {f"rtmr{n}": hashlib.sha384(f"simulated RTMR{n} {about}".encode()).hexdigest() for n in range(3)}
-        return {
-            "mrtd": hashlib.sha384(f"simulated tdx image {about}".encode()).hexdigest(),
-            **registers,
-            "rtmr3": bytes(48).hex(),
-        }
+        texts = ("simulated tdx image", *(f"simulated RTMR{n}" for n in range(3)))
+        held = (hashlib.sha384(f"{text} of {self.runs} {release}".encode()).digest() for text in texts)
+        return (*held, bytes(48))
 
 
 class TdxGroup(TdxHardware):
@@ -149,6 +161,11 @@ class TdxGroup(TdxHardware):
     def quote_version(self) -> int:
         """As the scenario says."""
         return self.quote
+
+    def measurements(self, release: str) -> dict[str, str]:
+        """MRTD, and RTMR0 to RTMR3."""
+        names = ("mrtd", *(f"rtmr{n}" for n in range(4)))
+        return {name: held.hex() for name, held in zip(names, self.measured(release), strict=True)}
 
     def signed(self, raw: bytes) -> range:
         """The TD report, as far as both versions have it."""

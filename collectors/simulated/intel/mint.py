@@ -33,7 +33,7 @@ class QuoteMint:
         quoter = self._quoter(piece.machine, piece.chip, tcb, piece.how == "another-root", piece.certified_from)
         if piece.how == "another-key":
             quoter = quoter.by(self._keys.ec(f"forger/{piece.delivery}", 256))
-        image, *registers = (bytes.fromhex(value) for value in group.measurements(piece.release).values())
+        image, *registers = group.measured(piece.release)
         guest = Guest(
             measurement=image,
             signer=hashlib.sha256(f"simulated signer of {group.runs}".encode()).digest(),
