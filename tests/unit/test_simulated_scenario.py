@@ -74,6 +74,12 @@ def test_all_faults_are_told_at_once() -> None:
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_a_release_of_a_workload_that_is_not_there_is_one_fault_and_no_crash() -> None:
+    event = "  - {at: 4h, event: unknown-measurement, machine: icelake-001, release: '6'}\n"
+    with pytest.raises(ScenarioError, match=r"machines.icelake.runs: no workload 'shop'; there are vault$"):
+        parse(SMALL.replace("runs: vault, regions: {eu-west: 1}", "runs: shop, regions: {eu-west: 1}") + event)
+
+
 @pytest.mark.parametrize("text", ["", "- a list", "42", "a: &x [*x]", "\0", "!!python/object/apply:os.system ['true']"])
 def test_what_is_no_scenario_is_an_error_of_its_own_kind(text: str) -> None:
     with pytest.raises(ScenarioError):
