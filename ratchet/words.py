@@ -31,7 +31,7 @@ def standing_in_full(tier: str) -> str:
 
 HOLDS = MappingProxyType(
     {
-        "firmware_rolled_back": "firmware went back and has not come back",
+        "firmware_rolled_back": "firmware rolled back, not restored yet",
         "certificate_revoked": "its vendor revoked its certificate",
         "machine_unknown": "not one of our machines",
         "machine_waiting": "waits to be enrolled",

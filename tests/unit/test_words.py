@@ -33,6 +33,6 @@ def test_a_machine_whose_firmware_went_back_says_so() -> None:
     machine = world.state.get("standing/acme/chip:n01")
     assert machine is not None
     assert because(machine) == (
-        "firmware went back and has not come back, since 2026-10-01 13:00 UTC",
+        "firmware rolled back, not restored yet, since 2026-10-01 13:00 UTC",
         "a critical alert is open, since 2026-10-01 13:00 UTC",
     )
