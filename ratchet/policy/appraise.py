@@ -222,6 +222,8 @@ def _merged(found: Finding, vector: Mapping[str, int]) -> Tier:
 
 def _turns_worse(what_runs: Executables, policy: Policy) -> datetime | None:
     """When windows of reference values first make a worse tier of it than now."""
+    if not what_runs.turns:
+        return None
     now = _tier_of_executables(what_runs.value, policy)
     for when, value in what_runs.turns:
         then = _tier_of_executables(value, policy)

@@ -17,7 +17,7 @@ CLAIMS = (IDENTITY, CONFIGURATION, EXECUTABLES, HARDWARE)
 
 @dataclass(slots=True)
 class Finding:
-    """The outcome of every check on each claim, the reasons, and what bars affirming.
+    """The worst outcome of the checks on each claim, the reasons, and what bars affirming.
 
     Attributes:
         policy, at: what is judged by, and when.
@@ -27,18 +27,19 @@ class Finding:
     policy: Policy
     at: datetime
     until: datetime | None = None
-    outcomes: dict[str, list[int]] = field(default_factory=lambda: {claim: [] for claim in CLAIMS})
+    worst: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CLAIMS, 0))
     unchecked: set[str] = field(default_factory=set)
     reasons: list[Reason] = field(default_factory=list)
     barred: list[str] = field(default_factory=list)
 
     def passed(self, claim: str, value: int = 2) -> None:
         """A check was made, and this is what it found."""
-        self.outcomes[claim].append(value)
+        if value > self.worst[claim]:
+            self.worst[claim] = value
 
     def worse(self, claim: str, value: int, *reasons: Reason) -> None:
         """A check was made, and found fault."""
-        self.outcomes[claim].append(value)
+        self.passed(claim, value)
         self.reasons.extend(reasons)
 
     def not_checked(self, claim: str, what: str, *reasons: Reason) -> None:
@@ -57,8 +58,4 @@ class Finding:
     def vector(self) -> dict[str, int]:
         """AR4SI claim -> value. Of several checks the worst; 0 where one was not possible, or none was made."""
         unchecked = self.unchecked
-        found = {}
-        for claim, values in self.outcomes.items():
-            worst = max(values) if values else 0
-            found[claim] = worst if worst >= 32 or claim not in unchecked else 0
-        return found
+        return {claim: worst if worst >= 32 or claim not in unchecked else 0 for claim, worst in self.worst.items()}

@@ -17,8 +17,8 @@ somebody else's, and is passed over.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from ratchet.event import Json
 from ratchet.evidence.proof import Field, Format
@@ -52,9 +52,10 @@ class BadQuote(ValueError):
     """The bytes are no quote of the expected kind; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """A quote's parts, as offsets into its bytes: nothing is copied that nobody asks for.
+
+    A named tuple, for it is made for every quote, and a frozen dataclass of twelve fields takes three times as long.
 
     Attributes:
         raw: the bytes as received.
