@@ -24,6 +24,7 @@ from ratchet.x509.certificate import (
     Certificate,
     PublicKey,
     RevocationList,
+    name_key,
     pem_blocks,
     read_certificate,
     read_crl,
@@ -161,7 +162,7 @@ def known_or_read(data: bytes, memo: Memo | None) -> Certificate:
         BadCertificate: as `read_certificate`.
     """
     found = memo.get(("certificate", data)) if memo else None
-    return found if isinstance(found, Certificate) else read_certificate(data)
+    return found if isinstance(found, Certificate) else read_certificate(data, memo)
 
 
 def lowest(certificates: Sequence[Certificate]) -> Certificate:
@@ -326,6 +327,7 @@ def _issued(one: Certificate, key: PublicKey, issuer: str, memo: Memo | None, ch
     if memo is not None:
         memo[pair] = True
         memo[("certificate", one.der)] = one
+        memo[name_key(one.subject)] = one.subject_name
     return None
 
 
