@@ -16,7 +16,7 @@ from ratchet.collateral import EVER, Collateral, Kind, Known
 from ratchet.collateral.intel import Crl, QeIdentity, TcbInfo
 from ratchet.collateral.source import fetch
 from ratchet.collateral.tcb import evaluate
-from ratchet.event import BlobId, stamp
+from ratchet.event import BlobId, Json, stamp
 from ratchet.evidence.intel.platform import BINDING_SOURCE, Platform
 from ratchet.evidence.intel.quote import Quote
 from ratchet.evidence.proof import Outcome, Step, StepName, TcbStatus
@@ -194,7 +194,7 @@ def _binding(quote: Quote, one: Platform, module: Module | None, info: TcbInfo |
 
 
 def _masked(value: bytes, mask: bytes) -> bytes:
-    return bytes(a & b for a, b in zip(value, mask, strict=True))
+    return (int.from_bytes(value, "big") & int.from_bytes(mask, "big")).to_bytes(len(mask), "big")
 
 
 _NO_SIGNER, _NO_ATTRIBUTES = bytes(48), bytes(8)
@@ -204,16 +204,20 @@ _MODULE_SOURCE = "Intel TDX DCAP Quoting Library API, A.3.2 (zero for Intel's TD
 def _not_the_enclave(report: bytes, qe: QeIdentity) -> list[Reason]:
     """How the QE report differs from the identity that Intel published (QVL, EnclaveReportVerifier.cpp, 4.1.2.9)."""
     pairs = (
-        ("miscselect", _masked(report[16:20], qe.miscselect_mask).hex(), qe.miscselect.hex()),
-        ("attributes", _masked(report[48:64], qe.attributes_mask).hex(), qe.attributes.hex()),
-        ("mrsigner", report[128:160].hex(), qe.mrsigner.hex()),
-        ("isvprodid", int.from_bytes(report[256:258], "little"), qe.isvprodid),
+        ("miscselect", _masked(report[16:20], qe.miscselect_mask), qe.miscselect),
+        ("attributes", _masked(report[48:64], qe.attributes_mask), qe.attributes),
+        ("mrsigner", report[128:160], qe.mrsigner),
     )
+    differing: list[tuple[str, Json, Json]] = [
+        (name, got.hex(), want.hex()) for name, got, want in pairs if got != want
+    ]
+    product = int.from_bytes(report[256:258], "little")
+    if product != qe.isvprodid:
+        differing.append(("isvprodid", product, qe.isvprodid))
     remedy = "refuse it: another enclave pretends to be the quoting enclave"
     return [
         Reason("qe_identity_mismatch", f"qe.{name}", got, want, f"enclave identity {qe.id} {qe.evaluation}", remedy)
-        for name, got, want in pairs
-        if got != want
+        for name, got, want in differing
     ]
 
 
@@ -337,6 +341,7 @@ def _collateral(
     """Are the documents there, signed, about this platform, and current?"""
     failed: list[Reason] = []
     missing: list[Reason] = []
+    lists = [one for crl in crls if crl is not None for one in collateral.every(crl.kind, crl.key, at)]
     for (known, key), kind, label in (
         (info, Kind.INTEL_TCB_INFO, "tcb_info"),
         (identity, Kind.INTEL_QE_IDENTITY, "qe_identity"),
@@ -351,7 +356,6 @@ def _collateral(
             continue
         if not known.valid_from <= at <= known.valid_until:
             failed.append(_out_of_time("collateral_expired", "collateral_not_yet_valid", label, known, at))
-        lists = [one for crl in crls if crl is not None for one in collateral.every(crl.kind, crl.key, at)]
         failed += _signer_revoked(known, lists, label)
     tcb_info = info[0].parsed if info[0] is not None else None
     if isinstance(tcb_info, TcbInfo) and one.pck is not None and tcb_info.pceid != one.pck.pceid.hex():
