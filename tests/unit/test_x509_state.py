@@ -10,6 +10,7 @@ from intel_world import World
 
 import ratchet.evidence
 import ratchet.x509
+from ratchet.x509.certificate import name_key, read_certificate
 from ratchet.x509.chain import root_certificate
 
 SMALL_TABLES = {
@@ -39,3 +40,11 @@ def test_a_root_holds_its_certificate() -> None:
     assert root_certificate(root) is root.certificate
     assert root == World().root()
     assert hash(root) == hash(World().root())
+
+
+def test_a_name_that_the_memo_has_is_found_by_all_of_its_bytes() -> None:
+    root = World().root()
+    plain = root_certificate(root)
+    names: dict[object, object] = {name_key(plain.issuer): "known", name_key(plain.issuer[:-1]): "another"}
+    assert read_certificate(root.der, names).issuer_name == "known"
+    assert read_certificate(root.der, {name_key(plain.issuer[:-1]): "another"}) == plain
