@@ -156,8 +156,8 @@ def _snp(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
 
 
 def _azure(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
-    """The quote's signature, and those of the hardware report. On SNP that is the same in all evidence of a machine
-    since its start, and Ratchet remembers that it held: so a repeat may be faster than these checks.
+    """The TPM quote's signature, and those of the hardware's evidence inside. An SNP report is the same in all evidence
+    of a machine since its start, so that its signature is no part of a repeat.
     """
     members = json.loads(specimen.evidence.raw)
     report = _base64url(members["hcl_report"])
@@ -169,8 +169,12 @@ def _azure(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
     part = _base64url(members["td_quote"]) if "td_quote" in members else report[0x20 : 0x20 + 1184]
     beside = (_base64url(members["vcek"]),) if "vcek" in members else ()
     inner = replace(specimen, evidence=Evidence(part, endorsements=beside))
-    own, machine, vendor = _intel(inner) if "td_quote" in members else _snp(inner)
-    return [lambda: key.verify(signature, message, how, hashed), *own], machine, vendor
+    quoted: Check = lambda: key.verify(signature, message, how, hashed)  # noqa: E731  # as the others here
+    if "td_quote" in members:
+        own, machine, vendor = _intel(inner)
+        return [quoted, *own], machine, vendor
+    report_signed, machine, vendor = _snp(inner)
+    return [quoted], [*report_signed, *machine], vendor
 
 
 def _base64url(text: str) -> bytes:
