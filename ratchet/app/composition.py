@@ -24,7 +24,7 @@ def roots(place: Home) -> tuple[Root, ...]:
     Raises:
         Fault: a named file is no certificate.
     """
-    from ratchet.collateral.roots import root_from, vendor_roots
+    from ratchet.collateral.roots import VENDORS, root_from, vendor_roots
     from ratchet.x509.anchor import Vendor
 
     trust = place.config.trust
@@ -32,6 +32,12 @@ def roots(place: Home) -> tuple[Root, ...]:
     for i, table in enumerate(trust.roots):
         file = place.below(table.file)
         key = place.said(f"trust.roots[{i}].file")
+        if table.vendor not in VENDORS:
+            vendors = ", ".join(sorted(VENDORS))
+            said = place.said(f"trust.roots[{i}].vendor")
+            raise Fault(
+                "bad-root", f"{said}: {table.vendor!r} is no vendor whose evidence is read", f"one of {vendors}"
+            )
         try:
             found.append(
                 root_from(table.name, Vendor(table.vendor), _der(file.read_bytes()), key, simulated=table.simulated)

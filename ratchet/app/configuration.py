@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -108,7 +108,7 @@ class RootTable(_Table):
     """A trust anchor beside the vendors' own: shown wherever a verdict rests on it."""
 
     name: str = Field(min_length=1, max_length=64, description="shown with every verdict that rests on it")
-    vendor: Literal["intel", "amd"] = Field(description="whose formats it may vouch for")
+    vendor: str = Field(description="whose formats it may vouch for: `intel`, `amd`, `aws`")
     file: str = Field(description="the root certificate, DER or PEM; a relative path is below the data directory")
     simulated: bool = Field(True, description="not a vendor's own root")
 

@@ -30,7 +30,7 @@ def check_name(name: str) -> None:
 
 
 def reference_values(proof: Proof, file: str) -> dict[str, Json]:
-    """A set that pins every boot and run-time measurement of this evidence.
+    """A set that pins every boot and run-time measurement that this evidence makes.
 
     Args:
         proof: of the evidence.
@@ -56,6 +56,11 @@ def reference_values(proof: Proof, file: str) -> dict[str, Json]:
     if missing:
         why = f"{plain(file)} does not attest {', '.join(missing)}, so nothing would say what runs there"
         raise Fault("not-attested", why, "vouch for evidence that attests all of it", Exit.REFUSED)
+    if not any(claims.measurements.get(name, "").strip("0") for name in tee.boot):
+        next = "launch it without debug, then measure it again"
+        raise Fault(
+            "not-genuine", f"{plain(file)}: nothing was measured: its measurements are zero", next, Exit.REFUSED
+        )
     return {
         "tee": claims.tee,
         "by": _whoever_runs_this(),

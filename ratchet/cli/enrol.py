@@ -91,7 +91,7 @@ def _why(row: Mapping[str, Json]) -> str:
 
 def _known(place: Home, machine: str) -> tuple[str, str | None]:
     """The identity, and the name that the machine goes by where it is known."""
-    from ratchet.policy.enrolment import is_identity
+    from ratchet.evidence.registry import is_identity
 
     reader = place.reader() if place.database_path.is_file() else None
     waiting = reader.waiting() if reader is not None else ()
@@ -119,7 +119,7 @@ def _known(place: Home, machine: str) -> tuple[str, str | None]:
 
 
 def _listed(file: str) -> Iterator[tuple[str, str | None, str]]:
-    from ratchet.policy.enrolment import is_identity
+    from ratchet.evidence.registry import identity_forms, is_identity
 
     try:
         with Path(file).open("rb") as opened:
@@ -135,7 +135,7 @@ def _listed(file: str) -> Iterator[tuple[str, str | None, str]]:
             raise Fault(
                 "no-machine",
                 f"{file}, line {number}: {plain(identity)[:80]!r} is no identity with a name",
-                "write chip:, ppid: or platform: and hex, then a name",
+                f"write an identity, then a name; kinds of identity: {identity_forms()}",
                 Exit.USAGE,
             )
         yield str(identity).strip(), name.strip() or None, comment[:_COMMENT]

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ratchet.collateral import Kind, Known
-from ratchet.collateral.roots import known_signers, remember
+from ratchet.collateral.roots import AMD, known_signers, remember
 from ratchet.event import BlobId, digest
 from ratchet.reason import Reason
 from ratchet.x509 import der
-from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.anchor import Root
 from ratchet.x509.chain import (
     BadCertificate,
     Certificate,
@@ -275,7 +275,7 @@ class _Arks:
     """AMD's trusted roots, with the product of each."""
 
     def __init__(self, roots: Iterable[Root], memo: Memo | None) -> None:
-        self.roots = tuple(root for root in roots if root.vendor is Vendor.AMD)
+        self.roots = tuple(root for root in roots if root.vendor == AMD)
         self.memo: Memo = {} if memo is None else memo
         remember(self.memo, self.roots)
         self.products = {root.name: product_of(root) for root in self.roots}

@@ -22,10 +22,10 @@ from ratchet.collateral.intel_json import (
     read_identity,
     read_tcb_info,
 )
-from ratchet.collateral.roots import known_issuers, remember
+from ratchet.collateral.roots import INTEL, known_issuers, remember
 from ratchet.event import BlobId, digest
 from ratchet.reason import Reason
-from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.anchor import Root
 from ratchet.x509.chain import (
     Algorithm,
     BadCertificate,
@@ -88,7 +88,7 @@ def parse(document: bytes, known_from: datetime, roots: Iterable[Root], memo: Me
         found = pcs.statements(document)
     except pcs.NotIntel:
         return ()
-    reader = _Reader(digest(document), known_from, tuple(r for r in roots if r.vendor is Vendor.INTEL), memo)
+    reader = _Reader(digest(document), known_from, tuple(r for r in roots if r.vendor == INTEL), memo)
     return tuple(known for known in map(reader.known, found) if known is not None)
 
 

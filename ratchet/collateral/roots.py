@@ -15,37 +15,49 @@ from importlib.resources import files
 from ratchet.x509.anchor import Root, Vendor
 from ratchet.x509.chain import BadCertificate, Certificate, Memo, path, read_certificate, root_certificate
 
+INTEL, AMD, AWS = Vendor("intel"), Vendor("amd"), Vendor("aws")
+
 _SHIPPED: tuple[tuple[str, Vendor, str, str, str], ...] = (
     (
         "Intel SGX Root CA",
-        Vendor.INTEL,
+        INTEL,
         "intel-sgx-root-ca.der",
         "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3",
         "https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer",
     ),
     (
         "ARK-Milan",
-        Vendor.AMD,
+        AMD,
         "amd-ark-milan.der",
         "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd",
         "https://kdsintf.amd.com/vcek/v1/Milan/cert_chain",
     ),
     (
         "ARK-Genoa",
-        Vendor.AMD,
+        AMD,
         "amd-ark-genoa.der",
         "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1",
         "https://kdsintf.amd.com/vcek/v1/Genoa/cert_chain",
     ),
     (
         "ARK-Turin",
-        Vendor.AMD,
+        AMD,
         "amd-ark-turin.der",
         "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a",
         "https://kdsintf.amd.com/vcek/v1/Turin/cert_chain",
     ),
+    (
+        "AWS Nitro Enclaves Root G1",
+        AWS,
+        "aws-nitro-enclaves-root-g1.der",
+        "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b",
+        "https://aws-nitro-enclaves.amazonaws.com/AWS_NitroEnclaves_Root-G1.zip",
+    ),
 )
 """Name, vendor, file, SHA-256 of the DER, where the vendor publishes it."""
+
+VENDORS = frozenset(vendor for _, vendor, *_ in _SHIPPED)
+"""Those whose roots ship; a root that the configuration names is of one of them."""
 
 _ISSUERS: tuple[tuple[str, str, str], ...] = (
     (

@@ -26,6 +26,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from hmac import compare_digest
 
@@ -113,6 +114,35 @@ def step(
     return Step(name, Outcome.FAILED, f"{place} does not hold the challenge", source, (reason,))
 
 
+def step_in(
+    places: Mapping[str, bytes], challenge: bytes | None, source: str = _SOURCE, bound: bytes | None = None
+) -> Step:
+    """The freshness step of a format with several places for what the attester chose, each as long as it likes.
+
+    Each may hold what report data may, with or without the zeros behind it, or a longer challenge as it is. The place
+    that holds most counts: what stands in the others is for somebody else.
+
+    Args:
+        places: what the format calls them -> what they hold.
+        challenge, source, bound: as in `step`.
+    """
+    steps = [step(_filled(held), challenge, source, bound, place=place) for place, held in places.items()]
+    if not steps:
+        return step(b"", challenge, source, bound, place="the evidence")
+    order = (Outcome.PASSED, Outcome.NOT_POSSIBLE, Outcome.FAILED)
+    return min(steps, key=lambda one: (order.index(one.outcome), len(one.reasons)))
+
+
+def key_in(places: Mapping[str, bytes], challenge: bytes | None, bound: bytes) -> str | None:
+    """As `key`, of a format with several places."""
+    found = (key(_filled(held), challenge, bound) for held in places.values())
+    return next((one for one in found if one is not None), None)
+
+
+def _filled(held: bytes) -> bytes:
+    return held.ljust(SIZE, b"\0")
+
+
 @lru_cache(maxsize=16)
 def _unasked(source: str) -> Step:
     reason = Reason("no_challenge", "freshness", None, "a challenge", _SOURCE, "let the collector give a challenge")
@@ -126,8 +156,10 @@ def _unbound(report_data: bytes) -> Reason:
 
 def holds(report_data: bytes, challenge: bytes) -> str | None:
     """How the challenge alone is held, in words; None where it is not. An empty challenge is never held."""
-    if not challenge or len(report_data) != SIZE:
+    if not challenge or len(report_data) < SIZE:
         return None
+    if len(report_data) > SIZE:  # of a format whose place is longer (`step_in`)
+        return "the challenge" if compare_digest(report_data, challenge) else None
     if len(challenge) <= SIZE and compare_digest(report_data, challenge.ljust(SIZE, b"\0")):
         return "the challenge"
     label = _hash_of(report_data, challenge)

@@ -125,12 +125,15 @@ class Claims:
         format: of the bytes.
         tee: `sgx`, `tdx`, `snp`, or another name in `ratchet.evidence.registry.TEES`.
         family: the product family that floors speak of: `sgx/<fmspc>`, `tdx/<fmspc>` or `snp/Milan`.
-        platform: identity of the machine that it proves: `ppid:<hex>` or `chip:<hex>`; None when masked or zero.
-        instance: identity of the guest, hex: SNP report id, thumbprint of a vTPM's key, else the measurement.
+        platform: identity of the machine that it proves (`Tee.identities`): `ppid:<hex>`, `chip:<hex>`, `ec2:i-…`; None
+            when masked or zero.
+        instance: identity of the guest: SNP report id, thumbprint of a vTPM's key, Nitro module id, else the
+            measurement.
         measurement: MRENCLAVE, MRTD or launch measurement, hex.
         signer: MRSIGNER or id-key digest, hex; None when zero.
         debug: whether anybody on the host may look inside.
-        report_data: 64 bytes that the attester chose; of a TPM quote its extraData, as long as they are.
+        report_data: 64 bytes that the attester chose; of a TPM quote its extraData, of a Nitro document its user data,
+            as long as they are.
         tcb: every security version that floors may speak of, by name. SNP: `reported.snp`, `committed.bl`,
             `current.ucode`, `launch.tee`, `reported.fmc` (Turin). Intel: `sgx.0` to `sgx.15`, `pcesvn`, `tdx.0` to
             `tdx.15` (TEE_TCB_SVN), `tdx2.0`.. (TEE_TCB_SVN2), `qe.isvsvn`.
@@ -142,7 +145,8 @@ class Claims:
         native: the format's own record (`SgxQuote`, `TdxQuote`, `SnpReport`); None in a proof that was read from JSON.
         measurements: every claim that is a string of bytes, by the format's own word, in lower-case hex; absent as in
             `bits`. docs/formats.md has all of them, with their places.
-        key: SHA-256, hex, of the key that report data was found to bind; None where none was.
+        key: SHA-256, hex, of the key that report data was found to bind, or that the evidence itself holds for the
+            guest; None where none was.
     """
 
     format: Format
@@ -319,7 +323,7 @@ class Proof:
             "root": root
             and {
                 "name": root.name,
-                "vendor": root.vendor.value,
+                "vendor": root.vendor,
                 "fingerprint": root.fingerprint,
                 "simulated": root.simulated,
             },

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from ratchet.evidence import amd, azure, intel
 from ratchet.evidence.proof import Format
-from ratchet.evidence.spec import Component, FormatSpec, Tee, problems
+from ratchet.evidence.spec import Component, FormatSpec, Identity, Tee, problems
 
 
 class BadRegistry(Exception):
@@ -38,6 +39,24 @@ COMPONENTS: Mapping[str, Component] = MappingProxyType(
     {component.name: component for tee in TEES.values() for component in tee.components}
 )
 """Every security version by its name; TEES that share a name mean the same by it."""
+
+
+IDENTITIES: Mapping[str, Identity] = MappingProxyType(
+    {identity.kind: identity for tee in TEES.values() for identity in tee.identities}
+)
+"""Every kind of identity by its name; TEES that share one mean the same by it."""
+
+_IDENTITY = re.compile("|".join(f"{one.kind}:(?:{one.form})" for one in IDENTITIES.values()))
+
+
+def is_identity(text: str) -> bool:
+    """Is this a name that evidence may prove of a machine: `chip:` and lower-case hex, for one?"""
+    return _IDENTITY.fullmatch(text) is not None
+
+
+def identity_forms() -> str:
+    """The kinds of identity, for people: `chip: (chip id), ppid: (PPID)`."""
+    return ", ".join(f"{one.kind}: ({one.label})" for one in IDENTITIES.values())
 
 
 def detect(raw: bytes) -> Format | None:

@@ -6,6 +6,7 @@ of: it asks what the entry says. An entry that lacks something, or contradicts i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -97,6 +98,21 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A way in which evidence names the machine that it comes from (`Claims.platform`).
+
+    Attributes:
+        kind: what stands before the colon: `chip`.
+        form: regular expression of what stands behind it, whole.
+        label: for people: `chip id`.
+    """
+
+    kind: str
+    form: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Of whom evidence speaks, as far as a vendor's statement may concern it.
 
@@ -123,6 +139,8 @@ class Tee:
         components: how each of them compares, and to whom it belongs.
         numbers: names in `Claims.bits`.
         measurements: names in `Claims.measurements`.
+        texts: of these, those that are text and not hex.
+        identities: how it may name its machine.
         signers: of these, those that name who vouches for the guest (`SIGNER`).
         boot: of these, those that say what was there when the guest began to run.
         boot_instead: other claims that, pinned together, say it as well; names in `at_least` need a least value only.
@@ -152,6 +170,8 @@ class Tee:
     components: tuple[Component, ...]
     numbers: frozenset[str]
     measurements: frozenset[str]
+    texts: frozenset[str] = frozenset()
+    identities: tuple[Identity, ...]
     signers: tuple[str, ...] = ()
     boot: tuple[str, ...]
     boot_instead: frozenset[str] = frozenset()
@@ -241,6 +261,10 @@ def problems(formats: Iterable[FormatSpec]) -> Iterator[str]:
             yield f"format {one.format}: an empty text among name, title, family, simulated vendor and sources"
         if one.freshness.size < 1:
             yield f"format {one.format}: nothing can be bound into {one.freshness.place}"
+    named: dict[str, Identity] = {}
+    for identity in (identity for tee in _tees(formats) for identity in tee.identities):
+        if named.setdefault(identity.kind, identity) != identity:
+            yield f"two kinds of identity are called {identity.kind}"
     for tee in _tees(formats):
         yield from (f"{tee.name}: {why}" for why in _wrong(tee))
 
@@ -261,6 +285,7 @@ def _wrong(tee: Tee) -> Iterator[str]:
     if len(set(versions)) != len(versions) or set(versions) & tee.numbers:
         yield "a component is named twice"
     for what, names, among in (
+        ("texts", tee.texts, tee.measurements),
         ("signers", tee.signers, tee.measurements),
         ("boot", tee.boot, tee.measurements),
         ("boot_instead", tee.boot_instead, known),
@@ -277,6 +302,9 @@ def _wrong(tee: Tee) -> Iterator[str]:
     for view in tee.views:
         if not any(name.startswith(f"{view.name}.") for name in versions):
             yield f"no component is of the view {view.name}"
+    for identity in tee.identities:
+        if not re.fullmatch("[a-z][a-z0-9]{1,15}", identity.kind) or not (identity.form and identity.label):
+            yield f"identity {identity.kind!r}: lower-case letters and digits, with a form and a label"
     if not tee.boot:
         yield "it has no boot measurement, so nothing says what runs"
     if tee.judge is Judge.ISSUER and versions:

@@ -136,13 +136,14 @@ class Condition:
         if given.get("unattested", "refuse") not in ("refuse", "admit"):
             raise ValueError('unattested is "refuse" or "admit"')
         bytes_ = claim == SIGNER or claim in TEES[tee].measurements
+        text = claim in TEES[tee].texts
         admit = given.get("unattested") == "admit"
         if kinds[0] == "at_least":
             if bytes_:
                 raise ValueError("at_least is for numbers, and this claim is a string of bytes")
-            return cls(claim=claim, at_least=_checked(given["at_least"], bytes_, claim), admit_unattested=admit)  # type: ignore[arg-type]  # a number, by `bytes_`
+            return cls(claim=claim, at_least=_checked(given["at_least"], bytes_, claim, text), admit_unattested=admit)  # type: ignore[arg-type]  # a number, by `bytes_`
         if kinds[0] == "mask":
-            mask, value = (_checked(given[name], bytes_, claim) for name in ("mask", "value"))
+            mask, value = (_checked(given[name], bytes_, claim, text) for name in ("mask", "value"))
             if isinstance(mask, str) and len(mask) != len(str(value)):
                 raise ValueError("mask and value are of one length")
             if _number(value) & ~_number(mask):
@@ -152,15 +153,14 @@ class Condition:
         several = listed if isinstance(listed, list | tuple) else [listed]
         if not 1 <= len(several) <= MAX_VALUES:
             raise ValueError(f"1 to {MAX_VALUES} values")
-        values = tuple(dict.fromkeys(_checked(one, bytes_, claim) for one in several))
+        values = tuple(dict.fromkeys(_checked(one, bytes_, claim, text) for one in several))
         return cls(claim=claim, one_of=values, admit_unattested=admit)
 
 
-def _checked(value: Json, bytes_: bool, claim: str) -> Value:
+def _checked(value: Json, bytes_: bool, claim: str, text: bool) -> Value:
     if bytes_:
-        text_claim = claim == "csp_id"
-        if not isinstance(value, str) or not (text_claim or _HEX.fullmatch(value)) or len(value) > 128:
-            raise ValueError(f"{claim} is lower-case hex, and {value!r} is not")
+        if not isinstance(value, str) or not (text or _HEX.fullmatch(value)) or len(value) > 128:
+            raise ValueError(f"{claim} is {'text' if text else 'lower-case hex'}, and {value!r} is not")
         return value
     if not isinstance(value, int) or not 0 <= value < 2**53:
         raise ValueError(f"{claim} is a number or a truth value, and {value!r} is not")

@@ -1,7 +1,8 @@
 """Enrolment: which machines are ours, and what to say of one that is not.
 
 A genuine machine is not thereby one of ours: anybody can rent one, and its evidence proves as much as ours does. So the
-machines that are ours are enrolled, each by what its evidence proves of it (chip id, PPID or platform instance):
+machines that are ours are enrolled, each by what its evidence proves of it (a chip id, PPID, platform instance or EC2
+instance; `ratchet.evidence.spec.Identity`):
 
 - by a decision: `ratchet enrol`, from a file, or with a click in the console;
 - by first use: for a while after the first start (`Rules.window`) a machine is ours once it sends fresh genuine
@@ -26,13 +27,13 @@ State, of which a machine takes about 600 bytes at most, and a decision about on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 
 from ratchet.event import Event, Json, parse_time, stamp
+from ratchet.evidence.registry import is_identity
 from ratchet.policy.circumstances import Recognition
 
 MAX_NAMES = 16
@@ -40,8 +41,6 @@ MAX_NAMES = 16
 
 MAX_WAITING = 4096
 """Machines of one tenant that wait; beyond, further ones are strangers that nothing is kept of."""
-
-_IDENTITY = re.compile(r"chip:([0-9a-f]{16}|[0-9a-f]{128})|(ppid|platform):[0-9a-f]{32}")
 
 
 class Register(Protocol):
@@ -105,11 +104,6 @@ class Asked:
     tee: str
     evidence: str
     received: datetime
-
-
-def is_identity(text: str) -> bool:
-    """Is this what evidence may prove of a machine: `chip:`, `ppid:` or `platform:` and lower-case hex?"""
-    return _IDENTITY.fullmatch(text) is not None
 
 
 def recognise(register: Register, asked: Asked, rules: Rules, *, opened: datetime, recently: timedelta) -> Recognition:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from ratchet.x509.certificate import Certificate
 
 
-class Vendor(StrEnum):
-    """Whose root it is."""
+class Vendor(str):
+    """Whose root it is: `intel`. Which vendors there are, the roots that ship say (`ratchet.collateral.roots`)."""
 
-    INTEL = "intel"
-    AMD = "amd"
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

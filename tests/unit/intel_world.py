@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from ratchet.collateral import Collateral, Known, parse
-from ratchet.collateral.roots import root_from
+from ratchet.collateral.roots import INTEL, root_from
 from ratchet.evidence import Evidence, Outcome, Proof, Step, StepName, verify
-from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.anchor import Root
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -170,7 +170,7 @@ class World:
         return _certificate_once(self.root_name, self.root_name, ca=True, path_length=1, serial=1)
 
     def root(self) -> Root:
-        return root_from(self.root_name, Vendor.INTEL, self.root_der(), "test", simulated=True)
+        return root_from(self.root_name, INTEL, self.root_der(), "test", simulated=True)
 
     def ca_der(self) -> bytes:
         return _certificate_once(

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ratchet.collateral import Collateral, amd
-from ratchet.collateral.roots import root_from
+from ratchet.collateral.roots import AMD, root_from
 from ratchet.evidence import Evidence, Format, Outcome, Proof, StepName, verify
-from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.anchor import Root
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -276,7 +276,7 @@ class World:
 
     def root(self, name: str | None = None) -> Root:
         name = name or f"Tests ARK-{self.product}"
-        return root_from(name, Vendor.AMD, self.ark, "tests", simulated=True)
+        return root_from(name, AMD, self.ark, "tests", simulated=True)
 
     def collateral(self, *documents: bytes, roots: Iterable[Root] | None = None) -> Collateral:
         """Knows these documents since yesterday."""

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from snp_world import DAY, MADE, NOW, World
 
 from ratchet.collateral import Kind, Known, UnknownDocument, amd, parse
-from ratchet.collateral.roots import known_signers, root_from, vendor_roots
-from ratchet.x509.anchor import Vendor
+from ratchet.collateral.roots import AMD, known_signers, root_from, vendor_roots
 from ratchet.x509.chain import BadCertificate, Certificate, RevocationList
 
 MILAN, TURIN = World("Milan"), World("Turin")
-ARKS = tuple(root for root in vendor_roots() if root.vendor is Vendor.AMD)
+ARKS = tuple(root for root in vendor_roots() if root.vendor == AMD)
 
 
 def pem(*ders: bytes, label: str = "CERTIFICATE") -> bytes:
@@ -113,7 +112,7 @@ def test_a_signer_of_an_unknown_root_says_so():
 
 def test_a_signer_cannot_stand_for_another_product_than_its_root():
     genoa = World("Genoa")
-    ark = root_from("both", Vendor.AMD, MILAN.ark, "tests", simulated=True)
+    ark = root_from("both", AMD, MILAN.ark, "tests", simulated=True)
     crossed = MILAN.certify(
         genoa.signer_name("VCEK"), "Tests ARK-Milan", MILAN.key_of_signer().public_key(), serial=9, ca=True
     )

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intel_world import DAY, MADE, NOW, World, certificate, integer, key, name_of, oid, pem, tlv
 
-from ratchet.collateral.roots import BadRoot, root_from, vendor_roots
+from ratchet.collateral.roots import AMD, INTEL, BadRoot, root_from, vendor_roots
 from ratchet.x509 import der
-from ratchet.x509.anchor import Vendor
 from ratchet.x509.chain import (
     Algorithm,
     BadCertificate,
@@ -39,7 +38,7 @@ ROOT = certificate("root", "root", ca=True, path_length=1)
 CA = certificate("ca", "root", ca=True, path_length=0)
 LEAF = certificate("leaf", "ca", serial=99)
 NO_CA_BELOW_EXAMPLE = tlv(0x30, tlv(0xA1, tlv(0x30, tlv(0x82, b"example"))))  # name constraints (RFC 5280, 4.2.1.10)
-TRUSTED = (root_from("root", Vendor.INTEL, ROOT, "test", simulated=True),)
+TRUSTED = (root_from("root", INTEL, ROOT, "test", simulated=True),)
 
 
 def link(leaf: bytes, *others: bytes) -> Path | NoPath:
@@ -105,7 +104,7 @@ def test_every_shipped_root_is_a_ca_that_signed_itself() -> None:
 def test_what_is_no_ca_is_no_root() -> None:
     for raw in (LEAF, b"", b"junk"):
         with pytest.raises(BadRoot):
-            root_from("x", Vendor.INTEL, raw, "test", simulated=True)
+            root_from("x", INTEL, raw, "test", simulated=True)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_rsa_is_checked_with_the_padding_and_hash_that_were_named(family: str, d
     found = read_certificate(signed_with_rsa(digest, pad))
     assert (found.algorithm.family, found.algorithm.digest.name, found.algorithm.salt) == (family, digest.name, size)
     assert signed_by(found.key, found.algorithm, found.signature, found.tbs)
-    root = root_from("amd", Vendor.AMD, found.der, "test", simulated=True)
+    root = root_from("amd", AMD, found.der, "test", simulated=True)
     assert isinstance(path(found, (), (root,)), Path)
     assert not signed_by(found.key, found.algorithm, found.signature, found.tbs + b"\0")
     for other in ("rsa-pss", "rsa-pkcs1", "ecdsa"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from snp_world import DAY, MADE, NOW, World, codes, outcomes, table
 
 from ratchet.collateral import Collateral
+from ratchet.collateral.roots import INTEL
 from ratchet.evidence import (
     MAX_EVIDENCE,
     Claims,
@@ -216,7 +217,7 @@ def test_a_chain_to_a_root_that_nobody_trusts_is_refused():
 
 
 def test_a_root_of_another_vendor_vouches_for_nothing():
-    intel = replace(MILAN.root(), vendor=type(MILAN.root().vendor).INTEL)
+    intel = replace(MILAN.root(), vendor=INTEL)
     proof = MILAN.judge(MILAN.report(), MILAN.vek(), MILAN.signer(), roots=[intel])
     assert not proof.genuine
     assert proof.root is None

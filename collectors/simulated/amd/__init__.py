@@ -9,6 +9,7 @@ from collectors.simulated.amd.pki import amd_of
 from collectors.simulated.amd.plants import PLANTS
 from collectors.simulated.keys import Keyring
 from collectors.simulated.spec import Kind, SimulatedVendor
+from ratchet.collateral.roots import AMD
 from ratchet.x509.anchor import Vendor as Maker
 
 PRODUCTS: tuple[Product, ...] = ("Milan", "Genoa", "Turin")
@@ -16,7 +17,7 @@ PRODUCTS: tuple[Product, ...] = ("Milan", "Genoa", "Turin")
 
 def _roots(keys: Keyring) -> Iterator[tuple[str, Maker, bytes]]:
     for product in PRODUCTS:
-        yield f"Simulated ARK-{product}", Maker.AMD, amd_of(keys).ark(product)
+        yield f"Simulated ARK-{product}", AMD, amd_of(keys).ark(product)
 
 
 VENDOR = SimulatedVendor(

@@ -9,11 +9,12 @@ from collectors.simulated.intel.pki import Intel, intel_of
 from collectors.simulated.intel.plants import PLANTS
 from collectors.simulated.keys import Keyring
 from collectors.simulated.spec import Kind, SimulatedVendor
+from ratchet.collateral.roots import INTEL
 from ratchet.x509.anchor import Vendor as Maker
 
 
 def _roots(keys: Keyring) -> Iterator[tuple[str, Maker, bytes]]:
-    yield Intel.ROOT, Maker.INTEL, intel_of(keys).root
+    yield Intel.ROOT, INTEL, intel_of(keys).root
 
 
 VENDOR = SimulatedVendor(

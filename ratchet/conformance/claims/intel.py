@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from ratchet.collateral import Kind, Known
 from ratchet.collateral.intel import TcbInfo
+from ratchet.collateral.roots import INTEL
 from ratchet.collateral.tcb import NO_MATCH
 from ratchet.conformance.claims.seen import (
     Absent,
@@ -24,7 +25,6 @@ from ratchet.event import Json
 from ratchet.evidence import Outcome, StepName
 from ratchet.evidence.intel import pck
 from ratchet.evidence.intel.quote import PCK_CHAIN, Quote
-from ratchet.x509.anchor import Vendor
 from ratchet.x509.chain import BadCertificate, Certificate, read_chain
 
 
@@ -78,7 +78,7 @@ def _pck(seen: Seen) -> Json:
 
 def _vendor_root(seen: Seen) -> Json:
     root = seen.proof.root if seen.proof is not None else None
-    return root is not None and root.vendor is Vendor.INTEL and not root.simulated
+    return root is not None and root.vendor == INTEL and not root.simulated
 
 
 _QUOTE_CHECKS: Mapping[str, Look] = {

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from ratchet.collateral import Collateral, Kind, Known, Memo, amd
-from ratchet.collateral.roots import known_signers
+from ratchet.collateral.roots import AMD, known_signers
 from ratchet.event import BlobId, digest
 from ratchet.evidence.amd.snp_report import SIGNED, SIZE, SnpReport
 from ratchet.evidence.proof import Evidence
-from ratchet.x509.anchor import Root, Vendor
+from ratchet.x509.anchor import Root
 from ratchet.x509.chain import (
     BadCertificate,
     Certificate,
@@ -145,7 +145,7 @@ class Search:
         self.endorsed = endorsed
         self.collateral = collateral
         self.at = at
-        self.roots = tuple(root for root in collateral.roots if root.vendor is Vendor.AMD)
+        self.roots = tuple(root for root in collateral.roots if root.vendor == AMD)
         self._known: list[Known] = []
 
     def best(self) -> tuple[amd.Vek | None, Path | NoPath | None]:

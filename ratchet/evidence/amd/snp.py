@@ -28,7 +28,7 @@ from ratchet.evidence.amd.snp_report import SIGNED, SIZE, SNP_REPORT, VERSIONS, 
 from ratchet.evidence.amd.snp_report import SPEC as LAYOUT
 from ratchet.evidence.amd.steps import SIGNATURE_SPEC, VEK_SPEC
 from ratchet.evidence.proof import Claims, Evidence, Field, Outcome, Proof, Step, StepName
-from ratchet.evidence.spec import FormatSpec, Freshness, Judge, Subject, Tee
+from ratchet.evidence.spec import FormatSpec, Freshness, Identity, Judge, Subject, Tee
 from ratchet.reason import Reason
 from ratchet.x509.chain import (
     Checks,
@@ -182,6 +182,9 @@ SNP = Tee(
     components=versions.COMPONENTS,
     numbers=snp_report.NUMBERS,
     measurements=frozenset(snp_report.MEASUREMENTS),
+    texts=frozenset({"csp_id"}),
+    # Turin's chips have eight bytes, the others 64 (AMD 57230, 3.1, HWID).
+    identities=(Identity(kind="chip", form="[0-9a-f]{16}|[0-9a-f]{128}", label="chip id"),),
     signers=("id_key_digest", "author_key_digest"),
     boot=("measurement",),
     platform_measurements=frozenset({"csp_id"}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ratchet.evidence.spec import Identity
 from ratchet.x509 import der
 from ratchet.x509.certificate import Certificate
 from ratchet.x509.der import BadDer
@@ -52,6 +53,13 @@ class Pck:
         if any(self.ppid):
             return f"ppid:{self.ppid.hex()}"
         return f"platform:{self.instance.hex()}" if self.instance is not None and any(self.instance) else None
+
+
+IDENTITIES = (
+    Identity(kind="ppid", form="[0-9a-f]{32}", label="PPID"),
+    Identity(kind="platform", form="[0-9a-f]{32}", label="platform instance"),
+)
+"""How a PCK certificate names its platform (Intel SGX PCK certificate and CRL specification, 1.3.5)."""
 
 
 def read(certificate: Certificate) -> Pck:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ratchet.collateral import Collateral, Kind
-from ratchet.collateral.roots import known_issuers, remember
+from ratchet.collateral.roots import INTEL, known_issuers, remember
 from ratchet.event import BlobId, digest, stamp
 from ratchet.evidence.intel.pck import SGX_EXTENSION, Pck
 from ratchet.evidence.intel.pck import read as read_pck
@@ -24,7 +24,6 @@ from ratchet.evidence.intel.quote import PCK_CHAIN, PCK_LEAF, Quote
 from ratchet.evidence.proof import Outcome, Proof, Step, StepName
 from ratchet.evidence.spec import Component, Scope, Subject
 from ratchet.reason import Reason
-from ratchet.x509.anchor import Vendor
 from ratchet.x509.chain import (
     Algorithm,
     BadCertificate,
@@ -101,7 +100,7 @@ def platform(quote: Quote, endorsements: tuple[bytes, ...], collateral: Collater
 def _read(
     quote: Quote, endorsements: tuple[bytes, ...], collateral: Collateral, read_from: tuple[bytes, ...], checks: Checks
 ) -> Platform:
-    roots = tuple(root for root in collateral.roots if root.vendor is Vendor.INTEL)
+    roots = tuple(root for root in collateral.roots if root.vendor == INTEL)
     remember(collateral.memo, roots)
     pck: Pck | None = None
     leaf: Certificate | None = None

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 
 from ratchet.collateral import Collateral
 from ratchet.evidence.intel.dcap import prove
+from ratchet.evidence.intel.pck import IDENTITIES
 from ratchet.evidence.intel.platform import COMPONENTS, NUMBERS, TCB_NAMES, WORDS, Platform, concerns, replay_key
 from ratchet.evidence.intel.quote import (
     SGX_FIELDS,
@@ -113,6 +114,7 @@ SGX = Tee(
     components=COMPONENTS,
     numbers=NUMBERS | {f"attributes.{name}" for name in ATTRIBUTES} | {"isvprodid", "isvsvn", "configsvn"},
     measurements=frozenset(MEASUREMENTS),
+    identities=IDENTITIES,
     signers=("mrsigner",),
     boot=("mrenclave",),
     # Who signed it, which product, from which version on, names an enclave as well as its measurement does.

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from ratchet.collateral import Collateral
 from ratchet.evidence.intel.dcap import prove
 from ratchet.evidence.intel.dcap_appraisal import Module
+from ratchet.evidence.intel.pck import IDENTITIES
 from ratchet.evidence.intel.platform import COMPONENTS as PLATFORM_COMPONENTS
 from ratchet.evidence.intel.platform import NUMBERS, TCB_NAMES, WORDS, Platform, concerns, replay_key
 from ratchet.evidence.intel.quote import (
@@ -207,6 +208,7 @@ TDX = Tee(
     | {f"xfam.{name}" for name in XFAM}
     | {"service_td"},
     measurements=frozenset(MEASUREMENTS),
+    identities=IDENTITIES,
     # MRTD is the firmware alone; RTMR0 its configuration, RTMR1 and RTMR2 boot loader, kernel and command line (Intel
     # TDX virtual firmware design guide, 8). A set of MRTD alone would vouch for any kernel.
     boot=("mrtd", "rtmr0", "rtmr1", "rtmr2"),
