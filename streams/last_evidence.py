@@ -175,6 +175,17 @@ def is_accused(verdict: Mapping[str, Json]) -> bool:
     return bool(failed & {"parse", "chain", "signature", "binding"})
 
 
+def is_over(verdict: Mapping[str, Json]) -> bool:
+    """Can it not be proven any more, and that only because its own certificate has ended? Then nothing new is known."""
+    steps = {step["name"]: step for step in verdict["steps"]}
+    chain = steps[StepName.CHAIN.value]
+    codes = {reason["code"] for reason in chain["reasons"]}
+    possible = Outcome.NOT_POSSIBLE.value not in {
+        steps[name.value]["outcome"] for name in (StepName.PARSE, StepName.SIGNATURE, StepName.BINDING)
+    }
+    return possible and chain["outcome"] == Outcome.NOT_POSSIBLE.value and codes == {"certificate_expired"}
+
+
 def forget(state: State, place: str) -> None:
     """Keep nothing of it."""
     kept = state.get(place)

@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from ratchet.collateral import Collateral, Kind, parse
 from ratchet.event import BlobId, Event, Json, digest, parse_time, stamp
 from ratchet.evidence import Proof, verify
+from ratchet.evidence.registry import identity_forms, is_identity
 from ratchet.policy import enrolment
 from ratchet.policy.appraise import Circumstances, Policy, Recognition, Verdict, appraise
 from ratchet.ports import Blobs, Record
@@ -171,8 +172,8 @@ class Verify:
         elif identity is not None:
             touched = last_evidence.of_machine(state, event.tenant, identity)
             last_evidence.queue(state, touched, event.id, event.time)
-        elif not enrolment.is_identity(str(event.data.get("identity"))):
-            detail = _wanted(event, "chip:, ppid: or platform: and lower-case hex")
+        elif not is_identity(str(event.data.get("identity"))):
+            detail = _wanted(event, f"an identity: {identity_forms()}")
             return [dead(record, self.name, "not_an_identity", detail, "`ratchet enrol --list` shows identities")]
         return []
 
@@ -210,12 +211,15 @@ class Verify:
         """A verdict where it is another than before; what comes out the same is not told twice.
 
         Nor is that evidence is too old by now, but for what newly disqualifies its machine: trust in it has lapsed.
-        What was told to be trusted for longer than the policy would say today has not.
+        What was told to be trusted for longer than the policy would say today has not. Nor is that a short-lived
+        certificate has ended under evidence in which nobody trusted.
         """
         told = self._judge(Record(-1, "evidence", due.event), state, collateral, due.entry["late"], due)
         if told[0] != "verdicts":
             return [told]
         data = told[1].data
+        if last_evidence.is_over(data) and due.entry["tier"] not in (Tier.AFFIRMING, Tier.WARNING):
+            return []  # it ends trust; what was bad does not become better because nobody could prove it now
         believed = timedelta(seconds=self._policy_of(told[1].tenant, state).trusted_for)
         told_until = due.entry["until"]
         lapsed = due.event.time + believed <= due.at and (told_until is None or parse_time(told_until) <= due.at)

@@ -85,7 +85,7 @@ def fields(evidence: Evidence) -> tuple[Field, ...]:
 
 def replay_key(raw: bytes, proof: Proof) -> BlobId:
     """The hash of what was signed and of the signature's part that nobody can alter without the key; of the bytes where
-    it is not proven that they were signed.
+    it is not proven that they were signed. A certificate that has ended since takes nothing away from that.
 
     Much of evidence is signed by nobody: what follows a quote, the text around its certificates, a certificate table.
     And from an ECDSA signature (r, s) anybody makes another, (r, n - s), that holds as well. So the same evidence can
@@ -96,6 +96,12 @@ def replay_key(raw: bytes, proof: Proof) -> BlobId:
         raw: the evidence.
         proof: of it, as `verify` gave it.
     """
-    if proof.format is None or proof.claims is None or proof.unproven:
+    if proof.format is None or proof.claims is None or (proof.unproven and not _ended(proof)):
         return proof.evidence
     return FORMATS[proof.format].replay_key(raw, proof)
+
+
+def _ended(proof: Proof) -> bool:
+    """Is all that is not proven that its certificates are still in force?"""
+    codes = {reason.code for step in proof.steps if step.name is StepName.CHAIN for reason in step.reasons}
+    return proof.unproven == (StepName.CHAIN,) and proof.root is not None and codes == {"certificate_expired"}
