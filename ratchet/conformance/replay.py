@@ -22,7 +22,7 @@ from ratchet.app.errors import Exit, Fault
 from ratchet.app.floor_text import summary
 from ratchet.app.home import Home
 from ratchet.app.output import plain, print_json, progress
-from ratchet.conformance.check import BadManifest, evidence_of, items_of, paths_of, time_of
+from ratchet.conformance.check import BadManifest, evidence_of, is_root, items_of, paths_of, time_of
 from ratchet.conformance.claims import Read
 from ratchet.event import Event, Json, delivery_id, digest, stamp
 from ratchet.evidence import FORMATS, Evidence
@@ -149,6 +149,8 @@ def replay(place: Home, manifest: bytes, read: Read) -> Told:
 
 def _arriving(items: Iterable[Mapping[str, Json]], read: Read, blobs: Blobs) -> Iterator[tuple[str, Event]]:
     """Everything that comes from outside, in no promised order."""
+    from ratchet.collateral.roots import vendor_roots
+
     needed: dict[str, datetime] = {}
     for item in items:
         expected = item["expected"]
@@ -166,7 +168,9 @@ def _arriving(items: Iterable[Mapping[str, Json]], read: Read, blobs: Blobs) -> 
         for again, at in enumerate(times):
             yield "evidence", _evidence(item, evidence, again, at, blobs)
     for path, at in sorted(needed.items()):
-        yield "documents", _document(path, read(path), at, blobs)
+        document = read(path)
+        if not is_root(document, vendor_roots()):
+            yield "documents", _document(path, document, at, blobs)
 
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -56,7 +56,9 @@ FIELDS: Mapping[str, str] = {
     "event.category": "`host`, or `configuration` for stores and floors",
     "event.outcome": "`success`, `failure` or `unknown`",
     "organization.id": "tenant",
-    "host.id": "machine identity: `chip:…`, `ppid:…`, `platform:…`, `masked:…`, or `hint:…` where nothing is proven",
+    "host.id": (
+        "machine identity: `chip:…`, `ppid:…`, `platform:…`, `ec2:…`, `masked:…`, or `hint:…` where nothing is proven"
+    ),
     "host.name": "who the sender says it is",
     "cloud.region": "as sent",
     "service.name": "workload, as sent",

@@ -1,7 +1,7 @@
 """Names for attestation formats that Ratchet knows but does not verify yet, told from their first bytes.
 
-For people alone: a sender of a Nitro document should read "AWS Nitro attestation document: not supported yet", not
-that its bytes are of no known format. Nothing is verified here, and no verdict rests on it.
+For people alone: a sender of a CCA token should read "Arm CCA attestation token: not supported yet", not that its bytes
+are of no known format. Nothing is verified here, and no verdict rests on it.
 """
 
 from __future__ import annotations
@@ -123,10 +123,12 @@ def _cbor(raw: bytes) -> Recognised | None:
     return _message_wrapper(raw)
 
 
-def _signed(header: bytes, rest: bytes) -> Recognised:
+def _signed(header: bytes, rest: bytes) -> Recognised | None:
     """COSE_Sign1, by its protected header and the beginning of its payload."""
-    if b"module_id" in rest[:64]:  # AWS, "Verifying the root of trust": the payload's first key
-        return Recognised("AWS Nitro attestation document")
+    if b"nitrotpm_pcrs" in rest:  # AWS EC2 user guide, "Validate a NitroTPM Attestation Document"
+        return Recognised("AWS NitroTPM attestation document")
+    if b"module_id" in rest[:64] or b"cabundle" in rest:
+        return None  # a document of Nitro Enclaves, which is read
     if b"rim+cbor" in header or b"corim" in header:  # draft-ietf-rats-corim, COSE content type
         return Recognised("signed CoRIM (reference values and endorsements)", False)
     if b"cmw" in header or b"cmw" in rest[:64] or (len(rest) < 16 and b"ta" in header):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from ratchet.evidence import amd, azure, intel
+from ratchet.evidence import amd, aws, azure, intel
 from ratchet.evidence.proof import Format
 from ratchet.evidence.spec import Component, FormatSpec, Identity, Tee, problems
 
@@ -29,7 +29,7 @@ def load(formats: Iterable[FormatSpec]) -> Mapping[str, FormatSpec]:
     return MappingProxyType({one.format: one for one in formats})
 
 
-FORMATS = load((*intel.FORMATS, *amd.FORMATS, *azure.FORMATS))
+FORMATS = load((*intel.FORMATS, *amd.FORMATS, *azure.FORMATS, *aws.FORMATS))
 """Every format by its name, in the order in which bytes are held against them."""
 
 TEES: Mapping[str, Tee] = MappingProxyType({one.tee.name: one.tee for one in FORMATS.values()})

@@ -123,15 +123,15 @@ def test_a_policy_comes_from_a_file(folder: Folder, capsys: Capture) -> None:
 
 
 def test_of_several_files_the_worst_decides(folder: Folder, capsys: Capture) -> None:
-    nitro = folder.write("nitro.cbor", b"\x84\x44\xa1\x01\x38\x22\xa0\x59\x10\x00\xa9\x69module_id" + bytes(4096))
+    cca = folder.write("cca.cbor", b"\xd9\x01\x8f\xa2" + bytes(4096))
     missing = str(folder.path / "none.bin")
     lenient = ("--policy", folder.lenient)
     assert folder.verify(folder.genuine, folder.genuine, *lenient) == 0
-    assert folder.verify(folder.genuine, nitro, *lenient) == 3
-    assert folder.verify(folder.genuine, missing, nitro, *lenient) == 6
-    assert folder.verify(folder.genuine, folder.forged, missing, nitro, folder.genuine, *lenient) == 4
+    assert folder.verify(folder.genuine, cca, *lenient) == 3
+    assert folder.verify(folder.genuine, missing, cca, *lenient) == 6
+    assert folder.verify(folder.genuine, folder.forged, missing, cca, folder.genuine, *lenient) == 4
     out = capsys.readouterr().out
-    assert all(name in out for name in ("genuine.bin", "forged.bin", "nitro.cbor", "none.bin"))
+    assert all(name in out for name in ("genuine.bin", "forged.bin", "cca.cbor", "none.bin"))
     folder.verify(folder.genuine, missing, "--json")
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["file"] == folder.genuine
@@ -139,9 +139,9 @@ def test_of_several_files_the_worst_decides(folder: Folder, capsys: Capture) -> 
 
 
 def test_a_format_that_is_not_read_yet_has_its_name(folder: Folder, capsys: Capture) -> None:
-    nitro = folder.write("nitro.cbor", b"\x84\x44\xa1\x01\x38\x22\xa0\x59\x10\x00\xa9\x69module_id" + bytes(4096))
-    assert folder.verify(nitro) == 3
-    assert "AWS Nitro attestation document: not supported yet" in capsys.readouterr().out
+    cca = folder.write("cca.cbor", b"\xd9\x01\x8f\xa2" + bytes(4096))
+    assert folder.verify(cca) == 3
+    assert "Arm CCA attestation token: not supported yet" in capsys.readouterr().out
     certificate = folder.write("vcek.pem", b"-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n")
     assert folder.verify(certificate) == 3
     assert "X.509 certificate: not evidence" in capsys.readouterr().out

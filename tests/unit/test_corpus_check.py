@@ -182,10 +182,10 @@ def run(tmp_path: Path, capsys, items: Json, *options: str) -> tuple[int, str]:
 
 
 def test_formats_that_are_not_known_are_counted(tmp_path: Path, capsys):
-    items = [{"id": str(i), "format": "nitro", "file": "x", "expected": {}} for i in range(3)]
+    items = [{"id": str(i), "format": "newtee", "file": "x", "expected": {}} for i in range(3)]
     code, text = run(tmp_path, capsys, items)
     assert code == 3
-    assert "3 items of formats not known here: 3 nitro" in text
+    assert "3 items of formats not known here: 3 newtee" in text
     code, text = run(tmp_path, capsys, items, "--format", "snp-report")
     assert code == 3
     assert "no item of format snp-report" in text
@@ -200,7 +200,7 @@ def test_a_disagreement_shows_both_sides_and_exits_4(tmp_path: Path, capsys):
         "verification_time": stamp(NOW),
         "expected": {"signature": "valid", "claims": {"vmpl": 0, "guest_svn": 9, "colour": "blue"}},
     }
-    code, text = run(tmp_path, capsys, [item, {**item, "format": "nitro"}])
+    code, text = run(tmp_path, capsys, [item, {**item, "format": "newtee"}])
     assert code == 4
     assert "claims.guest_svn\n      expected  9\n      seen      0" in text
     assert "claims.colour" in text

@@ -23,7 +23,6 @@ NAMES = {
     "gcp-cs-jwt": "Google Confidential Space token (JWT)",
     "ita-jwt": "Intel Trust Authority token (JWT)",
     "maa-jwt": "Microsoft Azure Attestation token (JWT)",
-    "nitro": "AWS Nitro attestation document",
     "nvidia-gpu": "NVIDIA GPU or switch attestation report",
     "nvidia-switch": "NVIDIA GPU or switch attestation report",
     "nvidia-nras-eat": "NVIDIA Remote Attestation Service token",

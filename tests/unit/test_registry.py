@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ratchet.evidence import FORMATS, TEES
-from ratchet.evidence.registry import BadRegistry, load
-from ratchet.evidence.spec import FormatSpec, Judge, Tee, problems
+from ratchet.evidence.registry import BadRegistry, identity_forms, is_identity, load
+from ratchet.evidence.spec import FormatSpec, Identity, Judge, Tee, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 SNP = next(one for one in FORMATS.values() if one.tee.name == "snp")
@@ -111,6 +111,9 @@ def test_the_check_itself_sees_it(source: str) -> None:
         ({"views": (*SNP.tee.views, replace(SNP.tee.views[0], name="next"))}, "no component is of the view next"),
         ({"behind": (replace(SNP.tee.behind[0], higher="next"),)}, "behind names next"),
         ({"title": ""}, "title or debug_source is empty"),
+        ({"texts": frozenset({"mrtd"})}, "texts names mrtd"),
+        ({"identities": (Identity(kind="Chip", form="x", label="chip id"),)}, "identity 'Chip'"),
+        ({"identities": (Identity(kind="chip", form="", label="chip id"),)}, "identity 'chip'"),
     ],
 )
 def test_an_entry_that_lacks_something_does_not_load(changed: dict[str, Any], wrong: str) -> None:
@@ -125,6 +128,19 @@ def test_two_entries_of_one_name_do_not_load() -> None:
     assert "format snp-report is there twice" in list(problems([SNP, SNP]))
     other = replace(SNP, format=type(SNP.format)("other"), tee=replace(SNP.tee, title="Another"))
     assert "TEE snp is there twice" in list(problems([SNP, other]))
+
+
+def test_two_kinds_of_identity_of_one_name_do_not_load() -> None:
+    other = replace(SNP.tee, name="other", identities=(Identity(kind="chip", form="[0-9]+", label="chip number"),))
+    entries = [SNP, replace(SNP, format=type(SNP.format)("other"), tee=other)]
+    assert list(problems(entries)) == ["two kinds of identity are called chip"]
+
+
+def test_every_kind_of_identity_is_known_by_its_form() -> None:
+    proven = ("chip:" + "0a" * 8, "chip:" + "0a" * 64, "ppid:" + "0a" * 16, "platform:" + "0a" * 16)
+    assert all(map(is_identity, (*proven, "ec2:i-0123456789abcdef0")))
+    assert not any(map(is_identity, ("", "chip:", "chip:0a", "hint:node", "ppid:" + "0A" * 16, proven[0] + "\n")))
+    assert all(f"{one.partition(':')[0]}: (" in identity_forms() for one in proven)
 
 
 def test_what_shipped_loads() -> None:

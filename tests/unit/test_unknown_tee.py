@@ -19,22 +19,22 @@ from ratchet.standing import Tier
 
 
 @pytest.mark.parametrize("base", [SNP, TDX])
-@pytest.mark.parametrize("floors", [{}, {"nitro/1": replace(MILAN, family="nitro/1")}, {"nitro/1": None}])
+@pytest.mark.parametrize("floors", [{}, {"newtee/1": replace(MILAN, family="newtee/1")}, {"newtee/1": None}])
 def test_a_tee_that_nothing_judges_is_not_affirmed_whatever_the_policy_excuses(
     base: Any, floors: dict[str, Any]
 ) -> None:
-    claims = replace(base, tee="nitro", family="nitro/1")
+    claims = replace(base, tee="newtee", family="newtee/1")
     bound = {family: floor or open_floor("tdx/1", "anything") for family, floor in floors.items()}
     policy = replace(POLICY.with_floors(bound), may_be_impossible=NAMEABLE)
     verdict = appraise(proof(claims, status("UpToDate")), policy, AT, OURS)
     assert verdict.tier is Tier.NONE
     assert (verdict.vector[HARDWARE], verdict.vector[CONFIGURATION]) == (0, 0)
     assert "tee" in verdict.barred
-    assert [r.got for r in verdict.reasons if r.code == "tee_not_judged"] == ["nitro"]
+    assert [r.got for r in verdict.reasons if r.code == "tee_not_judged"] == ["newtee"]
 
 
 def test_debug_of_such_a_tee_is_still_contraindicated() -> None:
-    claims = replace(SNP, tee="nitro", debug=True)
+    claims = replace(SNP, tee="newtee", debug=True)
     assert appraise(proof(claims), POLICY, AT, OURS).tier is Tier.CONTRAINDICATED
 
 

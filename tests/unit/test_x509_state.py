@@ -15,6 +15,7 @@ from ratchet.x509.chain import root_certificate
 
 SMALL_TABLES = {
     "ratchet.evidence.freshness._unasked": "one step for each source named in this repository",
+    "ratchet.evidence.aws.nitro._parsed": "one step for each number of PCRs",
     "ratchet.evidence.intel.sgx._flags": "names of the bits of 2 bytes",
     "ratchet.evidence.amd.snp_report._flags": "names of the bits of three numbers",
     "ratchet.evidence.amd.snp_report._tcb": "four TCB versions of 8 bytes, by component",
