@@ -148,7 +148,7 @@ def test_ratchet_reads_a_bundle_under_the_simulated_root_and_under_no_other(vend
 
 def test_roots_are_marked_as_simulated(vendor: Vendor) -> None:
     roots = vendor.roots()
-    assert len(roots) == 4
+    assert len(roots) == 5
     assert all(root.simulated and root.name.startswith("Simulated ") for root in roots)
     assert vendor.roots() == Vendor(vendor.keys.folder).roots()
 

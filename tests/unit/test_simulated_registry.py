@@ -24,8 +24,8 @@ from collectors.simulated.registry import EVENTS, KINDS, VENDORS, BadVendors, lo
 from collectors.simulated.scenario import parse
 from collectors.simulated.spec import Judge, Kind, Piece, SimulatedVendor
 from collectors.simulated.vendor import Vendor
+from ratchet.collateral.roots import AMD
 from ratchet.evidence import FORMATS, Format
-from ratchet.x509.anchor import Vendor as Maker
 
 SIMULATED = Path(minted.__file__).parent
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -182,7 +182,7 @@ def test_a_vendor_without_versions_and_documents_is_one_entry(vendor: Vendor, mo
     entry = SimulatedVendor(
         name="toys",
         kinds=(Kind(group=_Toy, mint=_ToyMint, judge=_ToyJudge),),
-        roots=lambda keys: [("Toy", Maker.AMD, b"")],
+        roots=lambda keys: [("Toy", AMD, b"")],
     )
     assert tee_of(_Toy) == "toy"
     for module in (minted, truth):

@@ -123,6 +123,7 @@ def test_the_shipped_week_has_all_that_it_promises() -> None:
         ("snp", None, "Milan"),
         ("snp", None, "Genoa"),
         ("snp", None, "Turin"),
+        ("nitro", None, None),
     }
     assert {getattr(g, "report", None) for g in scenario.machines.values()} >= {2, 3, 4, 5}
     assert {fact.rule for fact in truth(scenario)} == {
@@ -132,6 +133,7 @@ def test_the_shipped_week_has_all_that_it_promises() -> None:
         "evidence-age-unknown",
         "evidence-failed",
         "evidence-replayed",
+        "evidence-unproven",
         "failure-burst",
         "firmware-rolled-back",
         "machine-silent",
