@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from bench.specimens import Specimen
+from ratchet import cbor
 from ratchet.collateral.roots import vendor_roots
 from ratchet.evidence import Evidence
 from ratchet.evidence.amd.endorsement import certificate_table
@@ -31,7 +33,8 @@ def checks(kind: str, specimen: Specimen) -> dict[str, tuple[Check, ...]]:
     cold: everything, the vendor's statements too. first: what a machine brings with it. repeat: what is new in every
     piece of evidence, which is its own signature alone.
     """
-    own, machine, vendor = {"snp": _snp, "az-snp": _azure, "az-tdx": _azure}.get(kind, _intel)(specimen)
+    read = {"snp": _snp, "az-snp": _azure, "az-tdx": _azure, "nitro": _nitro}.get(kind, _intel)
+    own, machine, vendor = read(specimen)
     rows = {"cold": (*own, *machine, *vendor), "first": (*own, *machine), "repeat": tuple(own)}
     for row in rows.values():
         run(row)  # each must hold, or the yardstick measures nothing
@@ -179,6 +182,19 @@ def _azure(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
 
 def _base64url(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _nitro(specimen: Specimen) -> tuple[list[Check], list[Check], list[Check]]:
+    """The document's signature; the leaf's and those of the three issuers that come with it, up to the root."""
+    protected, _, payload, signature = cbor.decode(specimen.evidence.raw)
+    document = cbor.decode(payload)
+    chain = [x509.load_der_x509_certificate(der) for der in (*document["cabundle"], document["certificate"])]
+    key = chain[-1].public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    # RFC 9052, 4.4; a payload of 256 to 65535 bytes.
+    signed = b"\x84\x6aSignature1\x44" + protected + b"\x40\x59" + len(payload).to_bytes(2, "big") + payload
+    issued = [_issued(one, issuer) for issuer, one in pairwise(chain)]
+    return [_ecdsa(key, signature, signed, hashes.SHA384())], issued, []
 
 
 def _any(data: bytes) -> list[x509.Certificate]:

@@ -26,10 +26,19 @@ REAL = {
     "snp": "snp5-attrs-genoa-evidence",
     "az-snp": "azsnp-trustee-v2",
     "az-tdx": "aztdx-attrs-live",
+    "nitro": "nitro-base-1",
 }
 """Items of the corpus: each verifies whole, Intel's own under collateral that dcap-qvl can read too."""
 
-_FORMATS = {"sgx": Format("sgx-quote"), "tdx": Format("tdx-quote"), "snp": Format("snp-report")}
+INTEL = ("sgx", "tdx")
+"""What a status judges, and what dcap-qvl reads."""
+
+_FORMATS = {
+    "sgx": Format("sgx-quote"),
+    "tdx": Format("tdx-quote"),
+    "snp": Format("snp-report"),
+    "nitro": Format("nitro"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,9 @@ def _real(folder: Path) -> dict[str, Specimen]:
     for kind, id in REAL.items():
         item = manifest[id]
         at = parse_time(item["verification_time"])
-        documents = [folder / path for path in item["collateral"]]
-        if not kind.endswith("snp"):
+        # Of a Nitro document it is the root alone, which ships.
+        documents = [folder / path for path in item["collateral"] if kind != "nitro"]
+        if not kind.endswith("snp") and documents:
             documents = [_in_force(documents, at)]
         evidence = evidence_of(item, lambda path: (folder / path).read_bytes())
         found[kind] = Specimen(evidence, tuple(d.read_bytes() for d in documents), vendor_roots(), at, f"real: {id}")
@@ -94,12 +104,12 @@ def _simulated() -> dict[str, Specimen]:
             if one.kind is DeliveryKind.DOCUMENT:
                 documents.append(one.raw)
                 continue
-            kind = next((k for k, f in _FORMATS.items() if f is one.format and k not in found), None)
+            kind = next((k for k in _FORMATS if _FORMATS[k] == one.format and k not in found), None)
             if kind is not None:
                 evidence = Evidence(one.raw, one.format, tuple(one.endorsements), one.challenge)
                 roots = (*vendor_roots(), *vendor.roots())
                 needed = _needed(kind, evidence, documents, roots, one.time)
-                if needed:
+                if needed is not None:
                     found[kind] = Specimen(evidence, needed, roots, one.time, f"simulated: {one.name}")
             if len(found) == len(_FORMATS):
                 break
@@ -108,17 +118,17 @@ def _simulated() -> dict[str, Specimen]:
 
 def _needed(
     kind: str, evidence: Evidence, documents: list[bytes], roots: tuple[Root, ...], at: datetime
-) -> tuple[bytes, ...]:
-    """Of the documents, those without which this evidence is not proven; none where all of them do not prove it."""
+) -> tuple[bytes, ...] | None:
+    """Of the documents, those without which this evidence is not proven; None where all of them do not prove it."""
 
     def proves(some: list[bytes]) -> bool:
         known = [one for document in some for one in parse(document, at, roots)]
         proof = verify(evidence, Collateral(roots, known), at)
-        return proof.genuine and (proof.tcb is not None or kind == "snp")
+        return proof.genuine and (proof.tcb is not None or kind not in INTEL)
 
-    needed = [d for d in documents if d.startswith(b"{") == (kind != "snp")]
+    needed = [d for d in documents if d.startswith(b"{") == (kind in INTEL)]
     if not proves(needed):
-        return ()
+        return None
     for document in list(needed):
         without = [d for d in needed if d is not document]
         if proves(without):

@@ -17,12 +17,13 @@ from unittest.mock import patch
 import dcap_qvl
 
 from bench.checks import checks, run
+from bench.specimens import INTEL as INTEL_KINDS
 from bench.specimens import Specimen, specimens
 from bench.timing import Work, rates
 from ratchet.collateral import Collateral, parse, roots
+from ratchet.collateral.roots import INTEL
 from ratchet.evidence import verify
 from ratchet.policy.appraise import Policy, appraise
-from ratchet.x509.anchor import Vendor
 
 POLICY = Policy(name="bench")
 
@@ -42,7 +43,7 @@ def measure(seconds: float, say: Callable[[str], None]) -> dict[str, dict[str, R
             # each quote and two certificates: not so where nothing is cached.
             forgotten = [patch.object(roots, "known_links", dict)] * (row == "cold")
             works: dict[str, Work] = {"rate": work, "bare": partial(run, bare[row])}
-            if kind in ("sgx", "tdx"):
+            if kind in INTEL_KINDS:
                 works["peer"] = _peer(specimen)
             with ExitStack() as without:
                 for one in forgotten:
@@ -94,7 +95,7 @@ def _repeat(specimen: Specimen) -> Work:
 
 
 def _peer(specimen: Specimen) -> Work:
-    root = next(root for root in specimen.roots if root.vendor is Vendor.INTEL and _is_root_of(specimen, root.der))
+    root = next(root for root in specimen.roots if root.vendor == INTEL and _is_root_of(specimen, root.der))
     text = next(d for d in specimen.documents if d.startswith(b"{")).decode()
     raw, now = specimen.evidence.raw, int(specimen.at.timestamp())
 

@@ -15,7 +15,7 @@ def test_the_last_line_has_every_figure() -> None:
     run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     said = json.loads(run.stdout.splitlines()[-1])
     assert set(said) == {"verify", "pipeline"}
-    assert {"sgx", "tdx", "snp"} <= set(said["verify"]) <= {"sgx", "tdx", "snp", "az-snp", "az-tdx"}
+    assert {"sgx", "tdx", "snp", "nitro"} <= set(said["verify"]) <= {"sgx", "tdx", "snp", "nitro", "az-snp", "az-tdx"}
     for kind, rows in said["verify"].items():
         assert list(rows) == ["cold", "first", "repeat"]
         for row in rows.values():
