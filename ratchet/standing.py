@@ -47,8 +47,17 @@ def tier_of(claim: int) -> Tier:
 
 
 MASKED = "masked:"
-"""What the identity of a machine begins with that proves none: its sender's name for it follows. What is not proven at
-all stays under `hint:` and that name, so that nothing which anybody sends under it is held against the machine."""
+"""What the identity of a machine begins with that proves none; see `masked`."""
+
+
+def masked(source: str, name: str) -> str:
+    """The identity of a machine that proves none: who sent it, and the sender's name for it.
+
+    What is not proven at all stays under `hint:` and the name, and another sender's machines under theirs: nothing that
+    anybody else sends is held against it.
+    """
+    return f"{MASKED}{source.rpartition('/')[2]}/{name}"
+
 
 ROLLED_BACK = "firmware_rolled_back"
 REVOKED = "certificate_revoked"

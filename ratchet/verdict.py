@@ -10,7 +10,7 @@ from ratchet import __version__
 from ratchet.event import Event, Json, stamp
 from ratchet.evidence import Evidence, Outcome, Proof, StepName, replay_key
 from ratchet.policy.appraise import Recognition, Verdict
-from ratchet.standing import MASKED
+from ratchet.standing import MASKED, masked
 
 _DEVELOPER = "https://github.com/ratchet-attest/ratchet"
 """`ear_verifier_id.developer` (draft-ietf-rats-ear, 3.1)."""
@@ -33,6 +33,7 @@ class Judged:
         vouched: a sender that the configuration trusts to says that it was made then.
         recognition: whether its machine is ours.
         again: id of the event because of which it is judged again; None where it was not.
+        replay_of: id of the evidence event that brought the same signed bytes before; None where none did.
         identity: the machine that it proved when it came: it speaks of that one whatever is concluded from it now.
     """
 
@@ -45,6 +46,7 @@ class Judged:
     vouched: bool
     recognition: Recognition
     again: str | None = None
+    replay_of: str | None = None
     identity: str | None = None
 
 
@@ -58,7 +60,7 @@ def is_fresh(proof: Proof, *, vouched: bool) -> bool:
     return outcome is Outcome.PASSED or (vouched and outcome is Outcome.NOT_POSSIBLE)
 
 
-def identity_of(proof: Proof, hint: Mapping[str, Json], *, fresh: bool) -> tuple[str, bool]:
+def identity_of(proof: Proof, hint: Mapping[str, Json], source: str, *, fresh: bool) -> tuple[str, bool]:
     """Whom evidence speaks of: the platform that fresh genuine evidence proves, else its hint; and whether it is weak.
 
     Evidence at which nothing failed but revocation names its machine too: what is known of that one must worsen now.
@@ -69,7 +71,7 @@ def identity_of(proof: Proof, hint: Mapping[str, Json], *, fresh: bool) -> tuple
         if claims.platform is not None:
             return claims.platform, False
         if proof.genuine:
-            return f"{MASKED}{hint['name']}", True
+            return masked(source, str(hint["name"])), True
     return f"hint:{hint['name']}", True
 
 
@@ -77,7 +79,7 @@ def told(judged: Judged, proof: Proof, verdict: Verdict) -> dict[str, Json]:
     """The data of verdict.reached.v1."""
     claims = proof.claims
     fresh = is_fresh(proof, vouched=judged.vouched)
-    identity, weak = identity_of(proof, judged.hint, fresh=fresh)
+    identity, weak = identity_of(proof, judged.hint, judged.source, fresh=fresh)
     if judged.identity is not None:
         identity, weak = judged.identity, judged.identity.startswith(("hint:", MASKED))
     proven = proof.to_data()
@@ -91,6 +93,7 @@ def told(judged: Judged, proof: Proof, verdict: Verdict) -> dict[str, Json]:
         "vouched": judged.vouched,
         "recognition": judged.recognition.value,
         "rejudged": judged.again,
+        "replay_of": judged.replay_of,
         "hint": dict(judged.hint),
         "sender": judged.source,
         "format": proven["format"],
@@ -151,6 +154,7 @@ def signal(verdict: Event) -> dict[str, Json]:
         "vouched": data.get("vouched", False),
         "received": data["received"],
         "rejudged": data.get("rejudged"),
+        "replay_of": data.get("replay_of"),
         "recognition": data.get("recognition", Recognition.NOT_ASKED.value),
         "measurements": claims.get("measurements", {}),
         "key": claims.get("key"),

@@ -190,6 +190,8 @@ class Decide:
     def _machine(self, signal: Mapping[str, Json], event: Event, state: State) -> list[Output]:
         if signal["genuine"] is not True or signal.get("fresh") is not True or not isinstance(signal["family"], str):
             return []
+        if signal.get("replay_of") is not None:
+            return []  # it proves nothing, under whatever name it comes
         tenant, family, identity = signal["tenant"], signal["family"], signal["subject"]
         if seen_at(signal) <= (state.get(f"retired/{tenant}/{identity}") or ""):
             return []

@@ -311,10 +311,13 @@ def _unschedule(state: State, place: str, entry: Mapping[str, Json]) -> None:
 
 
 def _make_room(state: State, prefix: str, newest: str, old: datetime) -> None:
-    others = sorted((_order(entry), place) for place, entry in state.scan(prefix) if place != newest)
-    last = max(_order(entry) for _, entry in state.scan(prefix))
-    silent = [place for order, place in others if parse_time(order[0]) < old and order != last]
-    for place in silent + [place for _, place in others if place not in silent][: -(MAX_GUESTS - 1)]:
+    """Never at the cost of a word that was told to be trusted still, unless there are too many even of those."""
+    kept = dict(state.scan(prefix))
+    last, now = max(map(_order, kept.values())), _order(kept[newest])[0]
+    living = {place for place, entry in kept.items() if (entry["until"] or "") > now}
+    others = sorted((place in living, _order(entry), place) for place, entry in kept.items() if place != newest)
+    silent = [p for lives, order, p in others if not lives and parse_time(order[0]) < old and order != last]
+    for place in silent + [p for _, _, p in others if p not in silent][: -(MAX_GUESTS - 1)]:
         forget(state, place)
 
 

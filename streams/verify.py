@@ -14,6 +14,7 @@ State:
 - `covered` -> {seen, to}: how many pieces of evidence were taken, and how many of them the batches of signals cover.
 - `enrolled/`, `retired/`, `name/`, `names/`, `waiting/`: see ratchet/policy/enrolment.py.
 - `last/`, `sender/`, `ends/`, `again/`, `revision`: see streams/last_evidence.py.
+- `used/`, `used-day`: see streams/replays.py.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ratchet.rollout.approval import DecisionKeys, configuration_objection, deci
 from ratchet.standing import Tier
 from ratchet.verdict import Judged, is_fresh
 from ratchet.x509.anchor import Root
-from streams import last_evidence
+from streams import last_evidence, replays
 from streams.dead_letters import dead
 from streams.digest import FUTURE
 from streams.evidence_event import Malformed, Received, read
@@ -181,6 +182,7 @@ class Verify:
         """What rested on something that has ended is judged again, so that its verdict says what that was."""
         state.put("clock", {"tick": stamp(event.time)})
         last_evidence.queue(state, last_evidence.ended(state, event.time), event.id, event.time)
+        replays.forget(state, event.time)
         anchors = sorted(digest(root.der) for root in self._roots)
         if state.get("anchors") != anchors:
             last_evidence.queue(state, last_evidence.everybody(state), event.id, event.time)
@@ -239,7 +241,10 @@ class Verify:
         try:
             policy = self._policy_of(event.tenant, state)
             proof = verify(received.evidence, collateral.judging_by(policy.evaluations()), at)
-            recognition = self._recognise(event, received, proof, policy, state)
+            keys = replays.keys_of(received.evidence.raw, proof)
+            first = replays.first_use(state, event.tenant, keys)
+            replay_of = first if first != event.id else None
+            recognition = self._recognise(event, received, proof, policy, state, due, replayed=replay_of is not None)
             about = Circumstances(received=event.time, recognition=recognition, vouched=received.vouched)
             verdict = appraise(proof, policy, at, about)
             known_as = due.identity if due is not None else None
@@ -253,6 +258,7 @@ class Verify:
                 vouched=received.vouched,
                 recognition=recognition,
                 again=cause.id if cause else None,
+                replay_of=replay_of,
                 identity=known_as,
             )
             reached = verdict_event(event, judged, proof, verdict, cause)
@@ -261,6 +267,12 @@ class Verify:
         except Exception as fault:  # a fault of ours that an attacker found: the stream goes on, and the bytes are kept
             detail = f"{type(fault).__name__}: {fault}"
             return dead(record, self.name, "verifier_fault", detail, "report it, with the bytes: it is a fault of ours")
+        if replay_of is not None:  # it takes no place: what came first is what news is about
+            if due is not None:
+                last_evidence.forget(state, due.place)
+            return "verdicts", reached
+        if reached.data["fresh"] and (proof.genuine or proof.revoked):
+            replays.use_up(state, event, keys)
         crls = {crl for blob in proof.collateral for crl in self._crls.get(blob, ())}
         place = last_evidence.remember(
             state,
@@ -277,11 +289,21 @@ class Verify:
             last_evidence.queue(state, [place], changed["id"], parse_time(changed["at"]))
         return "verdicts", reached
 
-    def _recognise(self, event: Event, received: Received, proof: Proof, policy: Policy, state: State) -> Recognition:
+    def _recognise(
+        self,
+        event: Event,
+        received: Received,
+        proof: Proof,
+        policy: Policy,
+        state: State,
+        due: Due | None,
+        *,
+        replayed: bool,
+    ) -> Recognition:
         claims = proof.claims
         if claims is None or claims.platform is None or proof.unproven:
             return Recognition.NOT_ASKED
-        if not proof.genuine or not is_fresh(proof, vouched=received.vouched):
+        if replayed or not proof.genuine or not is_fresh(proof, vouched=received.vouched):
             return enrolment.known(state, event.tenant, claims.platform, policy.enrolment)
         asked = enrolment.Asked(
             tenant=event.tenant,
@@ -291,6 +313,8 @@ class Verify:
             tee=claims.tee,
             evidence=event.id,
             received=event.time,
+            # Its first use was when it came, or when what it waited for did: not because it is judged again.
+            first=due is None or due.place.startswith("sender/"),
         )
         opened = parse_time(state.get("started")["at"])  # type: ignore[index]  # put before anything is judged
         recently = timedelta(seconds=policy.trusted_for)

@@ -31,7 +31,7 @@ from ratchet.event import Event, Json, parse_time, stamp
 from ratchet.guest import guest_of
 from ratchet.policy.circumstances import Recognition
 from ratchet.reason import Reason
-from ratchet.standing import MASKED, Standing, Tier
+from ratchet.standing import Standing, Tier
 
 LAPSE = "lapse"
 """Kind of the due entry at which a standing's next word ends."""
@@ -127,9 +127,13 @@ class Machines:
         before = state.get(_standing(tenant, identity))
         if before and signal["rejudged"] and parse_time(signal["received"]) < Standing.from_data(before).seen:
             # It has proved itself since, by evidence that is judged by itself: only this word ends.
-            now = standings.end(Standing.from_data(before), signal)
-            self._remember(state, now, _known(state, tenant, identity))
-            return []
+            standing = Standing.from_data(before)
+            if not any(guest.evidence == signal["evidence"] for guest in standing.guests.values()):
+                return []
+            now = standings.end(standing, signal)
+            if now is not standing:
+                self._remember(state, now, _known(state, tenant, identity))
+                return []
         if before:
             standing = Standing.from_data(before)
             now = standings.revoke(standing, signal)
@@ -147,7 +151,8 @@ class Machines:
             The machine that it had spoken for; None where it counted for none.
         """
         claims = signal["proof"]["claims"] or {}
-        named = dict.fromkeys((signal["subject"], claims.get("platform"), f"{MASKED}{signal['hint']}"))
+        masked = standings.masked(signal.get("sender") or "", signal["hint"])
+        named = dict.fromkeys((signal["subject"], claims.get("platform"), masked))
         for identity in map(str, filter(None, named)):
             before = state.get(_standing(signal["tenant"], identity))
             if before is None:

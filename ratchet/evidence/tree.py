@@ -39,7 +39,13 @@ def joined(
         parts: what it carries.
         claims: of the whole, as its format merges them.
         collateral, valid_until: what the whole rests on beside its parts.
+
+    Raises:
+        ValueError: two parts have a status of their own: a format that has such needs a rule for merging them first.
     """
+    statuses = [part.proof.tcb for part in parts if part.proof.tcb is not None]
+    if len(statuses) > 1:
+        raise ValueError("two parts have a TCB status, and nothing says how they are merged")
     ends = [end for end in (valid_until, *(part.proof.valid_until for part in parts)) if end is not None]
     used = {*collateral, *(blob for part in parts for blob in part.proof.collateral)}
     return Proof(
@@ -47,7 +53,7 @@ def joined(
         format=form,
         steps=tuple(_worst(name, own, parts) for name in StepName),
         claims=claims,
-        tcb=next((part.proof.tcb for part in parts if part.proof.tcb is not None), None),
+        tcb=statuses[0] if statuses else None,
         root=next((part.proof.root for part in parts if part.proof.root is not None), None),
         collateral=tuple(sorted(used)),
         valid_until=min(ends, default=None),
@@ -55,12 +61,17 @@ def joined(
     )
 
 
+def _not_taken(name: StepName) -> Step:
+    return Step(name, Outcome.NOT_POSSIBLE, "not taken", "docs/design.md, 3")
+
+
 def _worst(name: StepName, own: Sequence[Step], parts: Sequence[Part]) -> Step:
     """One step of the whole."""
     found: list[tuple[Step, str]] = [(step, step.detail) for step in own if step.name is name]
     if name not in _OF_THE_WHOLE:
         for part in parts:
-            found += [(step, f"{part.name}: {step.detail}") for step in part.proof.steps if step.name is name]
+            taken = [(step, f"{part.name}: {step.detail}") for step in part.proof.steps if step.name is name]
+            found += taken or [(_not_taken(name), f"{part.name}: not taken")]
     if name is StepName.BINDING:
         found += [(part.binding, part.binding.detail) for part in parts]
     if not found:

@@ -265,17 +265,22 @@ def _unproven(proof: Proof, found: Finding) -> None:
 
 def _steps(proof: Proof, about: Circumstances, found: Finding) -> None:
     """Step 2. A step that is not there was not taken: a format that forgets one gains nothing by it."""
-    taken = 0
+    revocation = collateral = freshness = False
     for step in proof.steps:
         name = step.name
-        if name is _REVOCATION or name is _COLLATERAL or name is _FRESHNESS:
-            taken += 1
-            if step.outcome is not _PASSED:
-                _step(name, step.outcome, about, found)
-    if taken < 3:
-        for name in (StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS):
-            if not any(step.name is name for step in proof.steps):
-                _step(name, Outcome.NOT_POSSIBLE, about, found)
+        if name is _REVOCATION:
+            revocation = True
+        elif name is _COLLATERAL:
+            collateral = True
+        elif name is _FRESHNESS:
+            freshness = True
+        else:
+            continue
+        if step.outcome is not _PASSED:
+            _step(name, step.outcome, about, found)
+    for name, there in ((_REVOCATION, revocation), (_COLLATERAL, collateral), (_FRESHNESS, freshness)):
+        if not there:
+            _step(name, Outcome.NOT_POSSIBLE, about, found)
 
 
 _REVOCATION, _COLLATERAL, _FRESHNESS = StepName.REVOCATION, StepName.COLLATERAL, StepName.FRESHNESS

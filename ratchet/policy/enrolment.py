@@ -95,6 +95,7 @@ class Asked:
         family, tee: of the evidence.
         evidence: id of its event.
         received: when it came.
+        first: whether it may be the machine's first use; not where it is judged again.
     """
 
     tenant: str
@@ -104,6 +105,7 @@ class Asked:
     tee: str
     evidence: str
     received: datetime
+    first: bool = True
 
 
 def recognise(register: Register, asked: Asked, rules: Rules, *, opened: datetime, recently: timedelta) -> Recognition:
@@ -126,7 +128,7 @@ def recognise(register: Register, asked: Asked, rules: Rules, *, opened: datetim
         holder = _holder(register, asked, recently)
         if holder is not None:
             return _waits(register, asked, Recognition.MOVED, holder)
-        if asked.received > opened + timedelta(seconds=rules.window):
+        if not asked.first or asked.received > opened + timedelta(seconds=rules.window):
             return _waits(register, asked, Recognition.WAITING, None)
     if register.get(key) is None:
         entry = {

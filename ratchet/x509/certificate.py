@@ -20,7 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from ratchet.x509 import der
 
@@ -363,6 +363,8 @@ def _crl(data: bytes) -> RevocationList:
     found = x509.load_der_x509_crl(data)
     inner, issuer = fields[1:3]
     extensions = _bounded(found.extensions)
+    if any(one.oid == ExtensionOID.DELTA_CRL_INDICATOR for one in extensions):
+        raise BadCertificate("a delta list: it does not name all that is revoked (RFC 5280, 5.2.4)")
     return RevocationList(
         der=data,
         tbs=tbs,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from test_appraise import AT, OURS, POLICY, SNP, proof
+from test_appraise import AT, OURS, POLICY, SNP, TDX, proof, status
 
 from ratchet.event import BlobId
 from ratchet.evidence import Format, Outcome, Proof, Step, StepName
@@ -54,6 +54,20 @@ def test_one_bad_step_of_its_own_is_enough(bad: Outcome) -> None:
         found = whole(own=[step(one.name, bad) if one.name is name else one for one in OWN])
         assert found.outcome(name) is bad
         assert appraise(found, POLICY, AT, OURS).tier is not Tier.AFFIRMING
+
+
+@pytest.mark.parametrize("missing", [StepName.PARSE, StepName.CHAIN, StepName.SIGNATURE, StepName.REVOCATION])
+def test_a_step_that_a_part_leaves_out_was_not_taken(missing: StepName) -> None:
+    less = replace(proof(SNP), steps=tuple(one for one in proof(SNP).steps if one.name is not missing))
+    found = whole(part=less)
+    assert found.outcome(missing) is Outcome.NOT_POSSIBLE
+    assert appraise(found, POLICY, AT, OURS).tier is not Tier.AFFIRMING
+
+
+def test_two_parts_with_a_status_need_a_rule_that_merges_them() -> None:
+    intel = proof(TDX, status("UpToDate"))
+    with pytest.raises(ValueError, match="how they are merged"):
+        joined(WHOLE, Format("test"), OWN, [Part("one", intel, BOUND), Part("two", intel, BOUND)], TDX)
 
 
 @pytest.mark.parametrize("bad", [Outcome.FAILED, Outcome.NOT_POSSIBLE])

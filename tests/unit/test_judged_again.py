@@ -112,11 +112,12 @@ class Fleet:
         self.database.log.append([("decisions", event)])
         return event.id
 
-    def passes(self, time: timedelta = MINUTE) -> None:
-        """Time passes, and closes a round."""
-        self.now += time
-        self.database.log.append([("ticks", tick(self.now))])
-        self.executor.drain()
+    def passes(self, time: timedelta = MINUTE, rounds: int = 1) -> None:
+        """Time passes, and closes a round; a minute closes each further one."""
+        for step in (time, *[MINUTE] * (rounds - 1)):
+            self.now += step
+            self.database.log.append([("ticks", tick(self.now))])
+            self.executor.drain()
 
     def verdicts(self, evidence: str) -> list[Event]:
         """Those on one piece of evidence, the first one first."""

@@ -252,12 +252,28 @@ def test_a_strangers_revoked_quote_under_the_name_of_a_masked_machine_changes_no
     fleet.vendor_says(stranger.bundle())
     fleet.sends_with_its_vcek(fleet.report(patches=MASKED), source=GOOD)
     fleet.passes()
-    assert set(fleet.standings) == {"masked:node-1"}
+    assert set(fleet.standings) == {"masked:good/node-1"}
     fleet.sends(stranger.quote(), source=EVIL, challenge=None)
     fleet.passes()
     fleet.passes()
     assert (fleet.one["tier"], fleet.one["holds"]) == ("affirming", [])
     assert ("certificate-revoked", "hint:node-1", "open") in fleet.alerts
+
+
+def test_a_masked_machine_of_another_sender_is_another_machine(tmp_path: Path) -> None:
+    """Under the same name, and in debug mode: it ends nobody's trust but its own."""
+    fleet = WholeFleet(tmp_path / "r.db", replace(EASY, may_be_impossible=("executables", "floor", "identity")))
+    fleet.amd_says_what_it_has()
+    fleet.sends_with_its_vcek(fleet.report(patches=MASKED), source=GOOD)
+    fleet.passes()
+    debug = (8, (0x30000 | 1 << 19).to_bytes(8, "little"))
+    raw = fleet.amd.report(report_data=(b"\x31" * 32).ljust(64, b"\0"), patches=[*MASKED, debug])
+    fleet.sends_with_its_vcek(raw, source=EVIL, challenge="31" * 32)
+    fleet.passes(rounds=2)
+    assert {name: one["tier"] for name, one in fleet.standings.items()} == {
+        "masked:good/node-1": "affirming",
+        "masked:evil/node-1": "contraindicated",
+    }
 
 
 def test_who_came_while_nobody_was_asked_for_is_asked_for_later(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_appraise import AT, MILAN, OURS, POLICY, SNP, TDX, proof, status
 
-from ratchet.evidence import Claims, StepName, TcbStatus
+from ratchet.evidence import Claims, Outcome, StepName, TcbStatus
 from ratchet.policy import appraise as appraise_module
 from ratchet.policy.appraise import CONFIGURATION, EXECUTABLES, HARDWARE, IDENTITY, appraise
 from ratchet.policy.finding import CLAIMS
@@ -52,6 +52,20 @@ def test_a_step_that_a_format_leaves_out_was_not_taken(
     rests = {StepName.REVOCATION: HARDWARE, StepName.COLLATERAL: HARDWARE, StepName.FRESHNESS: IDENTITY}
     nothing = {claim for claim, value in verdict.vector.items() if value == 0}
     assert nothing >= ({rests[missing]} if missing in rests else set(CLAIMS))
+
+
+@pytest.mark.parametrize("twice", [StepName.REVOCATION, StepName.FRESHNESS])
+def test_a_step_that_is_there_twice_is_not_counted_for_another(twice: StepName) -> None:
+    whole = proof(TDX, status("UpToDate"))
+    again = next(step for step in whole.steps if step.name is twice)
+    kept = tuple(s for s in whole.steps if s.name is not StepName.COLLATERAL)
+    assert appraise(replace(whole, steps=(*kept, again)), POLICY, AT, OURS).tier is not Tier.AFFIRMING
+
+
+def test_a_step_that_is_there_twice_has_passed_where_both_have() -> None:
+    whole = proof(TDX, status("UpToDate"))
+    bad = replace(whole.steps[list(StepName).index(StepName.SIGNATURE)], outcome=Outcome.NOT_POSSIBLE)
+    assert appraise(replace(whole, steps=(*whole.steps, bad)), POLICY, AT, OURS).tier is not Tier.AFFIRMING
 
 
 @pytest.mark.parametrize(
