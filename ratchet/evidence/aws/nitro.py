@@ -41,7 +41,7 @@ from ratchet.reason import Reason
 from ratchet.x509.chain import MAX_CHECKS, Checks, Path
 
 AHEAD = timedelta(minutes=5)
-"""By how much a document's clock may be ahead of ours: as for any event (docs/events.md)."""
+"""By how much a document's clock may be ahead of ours: as for any event (`time_in_future`)."""
 
 CHAIN_SPEC = "AWS Nitro Enclaves attestation process, 3.2.3 (semantical validation)"
 CRL_SPEC = "AWS Nitro Enclaves attestation process, 3.2.4 (certificates chain)"
@@ -50,6 +50,7 @@ PCR_SPEC = 'AWS Nitro Enclaves user guide, "Where to get an enclave\'s measureme
 DEBUG_SPEC = 'AWS Nitro Enclaves user guide, "nitro-cli run-enclave" (--debug-mode)'
 _NONCE_SPEC = "AWS Nitro Enclaves attestation process, 2.2.2 (nonce, user data, public key)"
 
+_REFUSE = "do not trust this machine: find out who can sign in the name of another"
 _ECDSA = ECDSA(SHA384())
 _ZEROS = bytes(48)
 """Of a PCR before anything was measured into it."""
@@ -194,17 +195,17 @@ def _binding_step(document: Document, found: Chain, instance: str | None, at: da
     since, until = (way.valid_from, way.valid_until) if isinstance(way, Path) else (leaf.not_before, leaf.not_after)
     if not since <= made <= until:
         want = f"{stamp(since)} to {stamp(until)}"
-        reasons.append(Reason("timestamp_outside_certificate", "timestamp", stamp(made), want, CHAIN_SPEC))
+        reasons.append(Reason("timestamp_outside_certificate", "timestamp", stamp(made), want, CHAIN_SPEC, _REFUSE))
     module = document.module_id
     if not leaf.subject_name.startswith(f"{module}."):
-        reasons.append(Reason("module_mismatch", "certificate", leaf.subject_name, module, CHAIN_SPEC))
+        reasons.append(Reason("module_mismatch", "certificate", leaf.subject_name, module, CHAIN_SPEC, _REFUSE))
     if found.instance is not None and found.instance != instance:
-        reasons.append(Reason("module_mismatch", "cabundle", found.instance, module, CHAIN_SPEC))
+        reasons.append(Reason("module_mismatch", "cabundle", found.instance, module, CHAIN_SPEC, _REFUSE))
     pcr4 = document.pcrs.get(4)
     if instance is not None and pcr4 is not None and len(pcr4) == 48 and pcr4 != _ZEROS:
         measured = found.pcr4 if found.instance == instance and found.pcr4 is not None else extended(instance)
         if pcr4 != measured:
-            reasons.append(Reason("module_mismatch", "pcr4", pcr4.hex(), measured.hex(), PCR_SPEC))
+            reasons.append(Reason("module_mismatch", "pcr4", pcr4.hex(), measured.hex(), PCR_SPEC, _REFUSE))
     if reasons:
         return Step(name, Outcome.FAILED, "certificates, time or PCR4 are of another", CHAIN_SPEC, tuple(reasons))
     if made > at + AHEAD:
