@@ -85,6 +85,8 @@ def health(reader: Reader, collateral: Collateral, at: datetime) -> Health:
     senders = 0
     for name, proof in _proofs(reader, collateral, at):
         senders += 1
+        if _ends_by_itself(proof):
+            continue
         for trouble in _troubles(proof):
             kept = found.setdefault((trouble.missing, trouble.what, trouble.until), trouble)
             if "https://" not in kept.remedy:  # two steps may miss the same, and one of them knows the address
@@ -95,6 +97,14 @@ def health(reader: Reader, collateral: Collateral, at: datetime) -> Health:
             ends = proof.valid_until, name
     ranked = sorted(found.values(), key=lambda one: (-len(one.machines), one.what))
     return Health(senders, tuple(ranked), ends)
+
+
+def _ends_by_itself(proof: Proof) -> bool:
+    """Does it bring a certificate of its own that lives for hours? There is nothing that anybody could fetch for it."""
+    from ratchet.evidence.registry import TEES
+    from ratchet.evidence.spec import Judge
+
+    return proof.claims is not None and TEES[proof.claims.tee].judge is Judge.ISSUER
 
 
 def _troubles(proof: Proof) -> Iterator[Trouble]:

@@ -141,7 +141,7 @@ def _collateral(place: Home) -> str:
         raise Fault(
             "collateral",
             f"{number} vendor {'document is' if number == 1 else 'documents are'} missing or out of date",
-            "fetch them, then `ratchet ingest` them",
+            f"fetch {'it' if number == 1 else 'them'}, then `ratchet ingest` {'it' if number == 1 else 'them'}",
             Exit.REFUSED,
             tuple(trouble.line() for trouble in found.troubles),
         )

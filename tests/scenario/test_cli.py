@@ -293,8 +293,12 @@ def test_doctor_sees_that_somebody_else_wrote_to_a_store(place: Path, ratchet: A
 
 
 def test_bytes_of_a_dead_letter_come_out_as_they_came_in(
-    place: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    place: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
+    torn = tmp_path / "torn.json"
+    torn.write_bytes(b'{"tcbInfo": {"id": "TDX", \xff')
+    assert main(["ingest", "--run", str(torn), "--data", str(place)]) == 0
+    capfdbinary.readouterr()
     main(["dead-letters", "--json", "--data", str(place)])
     letter = json.loads(capfdbinary.readouterr().out.splitlines()[0])
     for wanted in (letter["blob"], letter["blob"][:10], short(letter["blob"])):
