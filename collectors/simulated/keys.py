@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from collectors.simulated import der
@@ -120,6 +120,18 @@ class RsaKey:
         return bytes(masked) + hashed + b"\xbc"
 
 
+class RsassaKey:
+    """An RSA-2048 key that signs by RSASSA-PKCS1-v1_5 with SHA-256, which is deterministic (RFC 8017, 8.2)."""
+
+    def __init__(self, private: rsa.RSAPrivateKey) -> None:
+        self._private = private
+        self.modulus = private.public_key().public_numbers().n
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature, as long as the modulus."""
+        return self._private.sign(message, padding.PKCS1v15(), hashes.SHA256())
+
+
 Key = EcKey | RsaKey
 
 
@@ -134,6 +146,7 @@ class Keyring:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._secret = self._kept("secret", lambda: secrets.token_bytes(32))
         self._rsa: dict[str, RsaKey] = {}
+        self._rsassa: dict[str, RsassaKey] = {}
         self._issued: dict[str, bytes] = {}
         self.ec = lru_cache(maxsize=4096)(self._ec)
 
@@ -151,13 +164,15 @@ class Keyring:
     def rsa(self, name: str) -> RsaKey:
         """The RSA-4096 key of that name, made when first asked for."""
         if name not in self._rsa:
-            pem = self._kept(f"{name}.pem", _new_rsa)
-            # Our own key, from our own folder: checking it anew would cost more than all else here.
-            private = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
-            if not isinstance(private, rsa.RSAPrivateKey):
-                raise ValueError(f"{self.folder / name}.pem: not an RSA key")
-            self._rsa[name] = RsaKey(private)
+            self._rsa[name] = RsaKey(_private(self._kept(f"{name}.pem", lambda: _new_rsa(4096))))
         return self._rsa[name]
+
+    def rsassa(self, name: str) -> RsassaKey:
+        """The RSA-2048 key of that name, made when first asked for; the file has a name of its own."""
+        if name not in self._rsassa:
+            file = f"rsassa-{hashlib.sha256(name.encode()).hexdigest()[:32]}.pem"
+            self._rsassa[name] = RsassaKey(_private(self._kept(file, lambda: _new_rsa(2048))))
+        return self._rsassa[name]
 
     def issued(self, name: str, make: Callable[[], bytes]) -> bytes:
         """A certificate of that name, made once and kept: the same bytes at less cost."""
@@ -187,8 +202,16 @@ class Keyring:
         return path.read_bytes()
 
 
-def _new_rsa() -> bytes:
-    private = rsa.generate_private_key(65537, 4096)
+def _private(pem: bytes) -> rsa.RSAPrivateKey:
+    # Our own key, from our own folder: checking it anew would cost more than all else here.
+    private = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(private, rsa.RSAPrivateKey):
+        raise ValueError("a key of the simulated vendors' that is no RSA key")
+    return private
+
+
+def _new_rsa(bits: int) -> bytes:
+    private = rsa.generate_private_key(65537, bits)
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -23,8 +23,14 @@ class ReportMint:
         """A report that holds the SHA-512 of the challenge."""
         return self.report(piece, hashlib.sha512(challenge).digest())
 
-    def report(self, piece: Piece, report_data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-        """The report of a piece, over any 64 bytes of report data, and the certificates beside it."""
+    def report(self, piece: Piece, report_data: bytes, vmpl: int = 0) -> tuple[bytes, tuple[bytes, ...]]:
+        """The report of a piece, over any 64 bytes of report data, and the certificates beside it.
+
+        Args:
+            piece: who sends it, and when.
+            report_data: what it is over.
+            vmpl: privilege level of whoever asks for it in the guest.
+        """
         machine, group, firmware = piece.machine, piece.machine.group, piece.firmware
         if not isinstance(group, SnpHardware) or not isinstance(firmware, SnpFirmware):
             raise ValueError(f"{machine.name} is not AMD's")
@@ -40,6 +46,7 @@ class ReportMint:
             measurement=group.measured(piece.release),
             report_id=self._keys.derive(f"report id/{piece.chip}/{piece.release}{'/debug' * piece.debug}", 32),
             debug=piece.debug,
+            vmpl=vmpl,
         )
         raw = report(
             group.report,

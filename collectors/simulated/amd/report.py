@@ -30,11 +30,13 @@ class Guest:
         measurement: launch measurement, 48 bytes.
         report_id: 32 bytes, anew at each start of the guest.
         debug: whether the host may look inside.
+        vmpl: privilege level of whoever in the guest asks for the report.
     """
 
     measurement: bytes
     report_id: bytes
     debug: bool = False
+    vmpl: int = 0
 
 
 def report(
@@ -62,6 +64,7 @@ def report(
     put(0x000, version.to_bytes(4, "little"))
     put(0x004, (2).to_bytes(4, "little"))  # GUEST_SVN
     put(0x008, policy.to_bytes(8, "little"))
+    put(0x030, guest.vmpl.to_bytes(4, "little"))
     put(0x034, (1).to_bytes(4, "little"))  # ECDSA P-384 with SHA-384
     put(0x038, tcb_version(chip.product, reported))  # CURRENT_TCB
     put(0x040, (0x25).to_bytes(8, "little"))  # SMT_EN, ECC_EN, ALIAS_CHECK_COMPLETE
