@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from collectors.simulated import amd, aws, intel
+from collectors.simulated import amd, aws, azure, intel
 from collectors.simulated.events import EVENTS as EVERYBODYS
 from collectors.simulated.model import Group, Happened
 from collectors.simulated.spec import Kind, SimulatedVendor
@@ -71,7 +71,7 @@ def load(vendors: Iterable[SimulatedVendor]) -> Mapping[str, SimulatedVendor]:
     return MappingProxyType({vendor.name: vendor for vendor in vendors})
 
 
-VENDORS = load((intel.VENDOR, amd.VENDOR, aws.VENDOR))
+VENDORS = load((intel.VENDOR, amd.VENDOR, aws.VENDOR, azure.VENDOR))
 """Every simulated vendor by its name."""
 
 KINDS: Mapping[str, Kind] = MappingProxyType(

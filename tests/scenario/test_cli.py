@@ -25,13 +25,8 @@ Run = tuple[int, str, str]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory in which a small scenario has run, with something to decide and something to look at."""
-    from collectors.simulated.generate import generate
-    from collectors.simulated.scenario import dump
-
-    folder = tmp_path_factory.mktemp("cli")
-    scenario = folder / "scenario.yml"
-    scenario.write_text(dump(generate(14)))
-    data = folder / "data"
+    scenario = Path(__file__).with_name("small.yml")
+    data = tmp_path_factory.mktemp("cli") / "data"
     assert main(["demo", "--once", "--json", "--scenario", str(scenario), "--data", str(data)]) == 0
     return data
 

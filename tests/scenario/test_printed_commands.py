@@ -33,6 +33,8 @@ from ratchet.event import BlobId, digest
 from tests.printed_commands import ROOT, Printed, printed
 from tests.unit import snp_world
 
+SMALL = Path(__file__).with_name("small.yml")
+
 ELSEWHERE = {
     "docker compose up": ("docs/not-run.md", "docker-compose.yml"),
     "opa fmt": ("tests/services/test_opa.py", '"fmt"'),
@@ -84,11 +86,10 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         from collectors.simulated.amd.groups import FirmwareRollsBack, SnpGroup
-        from collectors.simulated.generate import generate
-        from collectors.simulated.scenario import dump
+        from collectors.simulated.scenario import dump, load
 
         self.folder = folder
-        scenario = generate(4)
+        scenario = load(SMALL)
         snp = [name for name in scenario.names if isinstance(scenario.group_of(name), SnpGroup)][-1]
         back = FirmwareRollsBack(
             event="firmware-rolls-back", at=timedelta(hours=9), machine=snp, component="ucode", to=1
@@ -342,9 +343,9 @@ OTHERS: dict[str, Callable[[str, Path], None]] = {
 
 def test_the_demo_prints_commands_that_run(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fed = type("Fed", (), {"evidence": 0, "documents": 0, "ticks": 0})()
-    from collectors.simulated.generate import generate
+    from collectors.simulated.scenario import load
 
-    summary = demo_command.summarise(Home(place / "data", {}), generate(14), fed, 0.0)
+    summary = demo_command.summarise(Home(place / "data", {}), load(SMALL), fed, 0.0)
     assert len(summary.next()) == 3
     for words in summary.next():
         assert ratchet([*shlex.split(words), "--data", summary.data], monkeypatch) in {0, 5}

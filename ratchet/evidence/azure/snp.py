@@ -108,7 +108,7 @@ SPEC = FormatSpec(
     replay_key=vtpm.replay_key,
     freshness=Freshness(place="extraData of the TPM quote", size=50, hashed=True, source=tpm.SPEC),
     family=amd.SPEC.family,
-    simulated=amd.SPEC.simulated,
+    simulated="azure",
     source=hcl.SPEC,
 )
 """Azure's evidence on SNP among the formats."""

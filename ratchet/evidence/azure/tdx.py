@@ -107,7 +107,7 @@ SPEC = FormatSpec(
     replay_key=vtpm.replay_key,
     freshness=Freshness(place="extraData of the TPM quote", size=50, hashed=True, source=tpm.SPEC),
     family=intel.SPEC.family,
-    simulated=intel.SPEC.simulated,
+    simulated="azure",
     source=hcl.SPEC,
 )
 """Azure's evidence on TDX among the formats."""
