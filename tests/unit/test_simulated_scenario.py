@@ -124,6 +124,8 @@ def test_the_shipped_week_has_all_that_it_promises() -> None:
         ("snp", None, "Genoa"),
         ("snp", None, "Turin"),
         ("nitro", None, None),
+        ("az-snp", None, "Milan"),
+        ("az-tdx", None, None),
     }
     assert {getattr(g, "report", None) for g in scenario.machines.values()} >= {2, 3, 4, 5}
     assert {fact.rule for fact in truth(scenario)} == {
